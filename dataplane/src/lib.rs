@@ -1,0 +1,6 @@
+//! minivoy's engine.
+//!
+//! The modules stand in the order in which a byte meets them.
+#![forbid(unsafe_code)]
+
+pub mod port;

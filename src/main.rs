@@ -1,0 +1,2 @@
+//! minivoy.
+fn main() {}
