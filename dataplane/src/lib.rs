@@ -6,3 +6,4 @@
 pub mod flow_table;
 pub mod port;
 pub mod settings;
+pub mod timer_wheel;
