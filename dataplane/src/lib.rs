@@ -3,6 +3,7 @@
 //! The modules stand in the order in which a byte meets them.
 #![forbid(unsafe_code)]
 
+pub mod counters;
 pub mod flow_table;
 pub mod port;
 pub mod settings;
