@@ -5,6 +5,7 @@
 
 pub mod counters;
 pub mod flow_table;
+pub mod neighbor;
 pub mod port;
 pub mod settings;
 pub mod timer_wheel;
