@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol, IPV6_HEADER_LEN,
-    Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv6Packet, Ipv6Repr, NdiscNeighborFlags as Flags,
-    NdiscRepr, RawHardwareAddress,
+    Icmpv6Message, Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv6Packet, Ipv6Repr,
+    NdiscNeighborFlags as Flags, NdiscRepr, RawHardwareAddress,
 };
 
 use super::cache::{Evidence, Mac};
@@ -160,7 +160,10 @@ fn parse(frame: &[u8]) -> Result<Message<'_>, Drop> {
     if !icmp.verify_checksum(&source, &destination) {
         return Err(Drop::RxBadChecksum);
     }
-    if !icmp.msg_type().is_ndisc() {
+    if !matches!(
+        icmp.msg_type(),
+        Icmpv6Message::NeighborSolicit | Icmpv6Message::NeighborAdvert
+    ) {
         return Err(Drop::RxUnknownProtocol);
     }
     if ip.hop_limit() != HOP_LIMIT || icmp.msg_code() != 0 {
