@@ -7,5 +7,6 @@ pub mod counters;
 pub mod flow_table;
 pub mod neighbor;
 pub mod port;
+pub mod rss;
 pub mod settings;
 pub mod timer_wheel;
