@@ -69,7 +69,14 @@ fn differences_are_of_counters_and_sums_of_everything() {
     before[Counter::Requests] = 100;
     now[Gauge::ClientConnections] = 4;
     now[Counter::Requests] = 150;
+    (before[Gauge::LargeFramesFree], before[Counter::Accepted]) = (9, 9);
+    (now[Gauge::LargeFramesFree], now[Counter::Accepted]) = (9, 9);
     let grown = now.since(&before);
+    // The last gauge and the first counter.
+    assert_eq!(
+        (grown[Gauge::LargeFramesFree], grown[Counter::Accepted]),
+        (9, 0)
+    );
     assert_eq!(
         (grown[Gauge::ClientConnections], grown[Counter::Requests]),
         (4, 50)

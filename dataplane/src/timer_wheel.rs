@@ -200,14 +200,15 @@ impl TimerWheel {
         earliest
     }
 
-    /// Moves the timers of all slots that start now to `OPENED`.
+    /// Moves the timers of all slots that start now to `OPENED`. The current slot of a level has no
+    /// others: it was opened at its start, and is one whole turn away for what is filed after that.
     fn open_slots(&mut self) {
         for level in 0..LEVELS {
             let width = BITS * level as u32;
             let slot = (self.now >> width) as usize % SLOTS;
             let bit = 1 << (slot % 64);
             let word = &mut self.used[level][slot / 64];
-            if self.now.trailing_zeros() >= width && *word & bit != 0 {
+            if *word & bit != 0 {
                 *word &= !bit;
                 self.splice(level * SLOTS + slot);
             }

@@ -80,6 +80,19 @@ fn questions_are_rationed() {
         total += asked;
     }
     assert!((1000..=1128).contains(&total), "{total}");
+    // A long silence saves up no more than one burst.
+    assert!(
+        (1000..20_000)
+            .map(|now| polled(&mut link, now).len())
+            .sum::<usize>()
+            > 0
+    );
+    assert!(polled(&mut link, 1_000_000).is_empty());
+    for i in 2..1000 {
+        link.want(host(i), 1_000_000);
+    }
+    let asked: usize = (0..10).map(|_| polled(&mut link, 1_000_000).len()).sum();
+    assert_eq!(asked, 128);
 }
 
 proptest! {

@@ -212,3 +212,35 @@ fn hints_are_believed_until_checked() {
     link.hint(ip("10.0.0.2"), OTHER, 0);
     assert_eq!(link.lookup(ip("10.0.0.2")), Some(PEER));
 }
+
+#[test]
+fn an_answer_comes_to_us_alone() {
+    let mut link = quiet();
+    link.want(ip("10.0.0.2"), 0);
+    link.want(ip("fd00::2"), 0);
+    for frame in [
+        arp(2, ALL, (PEER, "10.0.0.2"), (US, "10.0.0.1")),
+        Ndp::advert(S | O, "fd00::2", PEER).announced().frame(),
+    ] {
+        assert_eq!(fed(&mut link, &frame, 1).0, REFUSED);
+    }
+    // What is said to everybody in its proper form is taken, and checked when it is used.
+    for (address, frame) in [
+        (
+            "10.0.0.2",
+            arp(2, ALL, (PEER, "10.0.0.2"), (PEER, "10.0.0.2")),
+        ),
+        (
+            "fd00::2",
+            Ndp::advert(O, "fd00::2", PEER).announced().frame(),
+        ),
+    ] {
+        assert_eq!(fed(&mut link, &frame, 1).0, Outcome::Known(ip(address)));
+        assert_eq!(link.lookup(ip(address)), Some(PEER));
+    }
+    let asked: Vec<_> = polled(&mut link, 1)
+        .iter()
+        .map(|frame| frame[..6].to_vec())
+        .collect();
+    assert_eq!(asked, [PEER, PEER]);
+}
