@@ -370,6 +370,7 @@ impl TrailerName {
             return false;
         };
         KnownField::of(name) != KnownField::Other
+            || KnownField::is_disguised(name)
             || FORBIDDEN
                 .iter()
                 .any(|forbidden| name.eq_ignore_ascii_case(forbidden))

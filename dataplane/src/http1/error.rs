@@ -44,6 +44,9 @@ pub enum HeadError {
     EmptyFieldName,
     /// A field name that is not a token.
     BadFieldName,
+    /// A field name that CGI-like origins take for one the proxy vouches for, such as
+    /// `Content_Length`.
+    DisguisedField,
     /// Whitespace between a field's name and the colon.
     SpaceBeforeColon,
     /// A line that begins with whitespace: the obsolete way to continue a field.
@@ -124,6 +127,7 @@ impl HeadError {
             Self::MissingColon => "field without colon",
             Self::EmptyFieldName => "field without name",
             Self::BadFieldName => "malformed field name",
+            Self::DisguisedField => "underscore in a reserved field name",
             Self::SpaceBeforeColon => "whitespace before colon",
             Self::ObsFold => "folded field",
             Self::MissingHost => "no Host",

@@ -75,6 +75,29 @@ impl KnownField {
         Self::Other
     }
 
+    /// True for a name that is not known but would be with `-` in place of `_`.
+    ///
+    /// CGI and everything shaped like it (WSGI, Rack, PHP) maps both to one variable, so that
+    /// `X_Forwarded_For` would slip past the proxy and be believed by the origin (RFC 9110
+    /// section 17.10).
+    #[inline]
+    pub fn is_disguised(name: &[u8]) -> bool {
+        let mut plain = [0u8; Self::LONGEST];
+        let Some(plain) = plain.get_mut(..name.len()) else {
+            return false;
+        };
+        if !name.contains(&b'_') {
+            return false;
+        }
+        for (to, &from) in plain.iter_mut().zip(name) {
+            *to = if from == b'_' { b'-' } else { from };
+        }
+        Self::of(plain) != Self::Other
+    }
+
+    /// Length of the longest name, `proxy-authorization`.
+    const LONGEST: usize = 19;
+
     /// True for fields that end at the next hop whether `Connection` names them or not.
     ///
     /// RFC 9110 section 7.6.1 lists the first six. The two `Proxy-Auth…` fields are between a

@@ -230,8 +230,12 @@ impl Head {
                 line_end: (next + 2) as u32,
                 known: KnownField::of(&head[line..at]),
             };
-            if field.known != KnownField::Other {
-                self.facts.note(&field, head)?;
+            match field.known {
+                KnownField::Other if KnownField::is_disguised(&head[line..at]) => {
+                    return Err(HeadError::DisguisedField);
+                }
+                KnownField::Other => {}
+                _ => self.facts.note(&field, head)?,
             }
             self.fields.push(field);
             at = next + 2;
