@@ -96,15 +96,20 @@ pub struct RequestLine {
 }
 
 impl RequestLine {
-    /// The path without the query, for routing; `*` for asterisk-form. Percent-encoding and dot
-    /// segments are left as they are. `head` must be the head that was parsed.
+    /// The path without the query, for routing; `*` for asterisk-form and for what becomes it
+    /// (`OPTIONS` of a bare authority, RFC 9112 section 3.2.4). Percent-encoding and dot segments
+    /// are left as they are. `head` must be the head that was parsed.
     pub fn path(self, head: &[u8]) -> &[u8] {
         let text = match self.target {
             Target::Origin { path } | Target::Absolute { path, .. } => path.of(head),
             Target::Asterisk => b"*",
         };
         let end = memchr::memchr(b'?', text).unwrap_or(text.len());
-        if end == 0 { b"/" } else { &text[..end] }
+        match &text[..end] {
+            [] if text.is_empty() && self.method == Method::Options => b"*",
+            [] => b"/",
+            path => path,
+        }
     }
 }
 
