@@ -123,6 +123,7 @@ fn bad_bodies_are_refused_by_name() {
         (b"5;\"a\nb\"\r\nhello\r\n", E::BareLineEnd),
         (b"5\r\nhello\n0\r\n\r\n", E::MissingLineEnd),
         (b"5\r\nhello\r0\r\n\r\n", E::MissingLineEnd),
+        (b"5\r\nhellox\n0\r\n\r\n", E::MissingLineEnd),
         (b"5\r\nhello0\r\n\r\n", E::MissingLineEnd),
         (b"5\r\nhelloworld\r\n0\r\n\r\n", E::MissingLineEnd),
         (b"0\r\n\n", E::BadTrailer),

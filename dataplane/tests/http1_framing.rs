@@ -112,7 +112,7 @@ fn connections_persist_where_rfc9112_says() {
 #[test]
 fn connection_names_fields() {
     let fields =
-        "Connection: X-One, keep-alive,x-two ,TE\r\nX-One: 1\r\nX-TWO: 2\r\nX-Three: 3\r\n";
+        "Connection: X-One, keep-alive,x-two ,TE,Trailer\r\nX-One: 1\r\nX-TWO: 2\r\nX-Three: 3\r\n";
     let (head, _, text) = request(&get_with(fields)).unwrap();
     let nominated: Vec<&[u8]> = head
         .fields()

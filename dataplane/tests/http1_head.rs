@@ -316,6 +316,30 @@ fn only_one_whole_head_is_parsed() {
     }
 }
 
+/// The scan and the parser each stand alone: neither relies on what the other refuses.
+#[test]
+fn scan_and_parser_both_check_line_ends() {
+    let limits = limits();
+    for (bytes, expected) in [
+        (&b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..], E::BareLf),
+        (b"GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", E::BareLf),
+        (b"GET / HTTP/1.1\rHost: a\r\n\r\n", E::BareCr),
+        (b"GET / HTTP/1.1\r\nHost: a\rX: y\r\n\r\n", E::BareCr),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\rX\r\n\r\n", E::BareCr),
+    ] {
+        let mut scan = HeadScan::new(MessageKind::Request);
+        assert_eq!(scan.find_end(bytes, &limits), Err(expected));
+        let parsed = Head::new(&limits).parse_request(bytes, &limits);
+        assert_eq!(parsed, Err(expected));
+    }
+    let two_empty_lines = b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut scan = HeadScan::new(MessageKind::Request);
+    assert_eq!(
+        scan.find_end(two_empty_lines, &limits),
+        Err(E::BadRequestLine)
+    );
+}
+
 #[test]
 fn upgrades_must_be_asked_for_properly() {
     let ask = "Connection: upgrade\r\n";

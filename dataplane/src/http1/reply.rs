@@ -23,7 +23,8 @@ pub struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    /// Appends the whole response to `out`. At most 320 bytes and the causes's and date's length.
+    /// Appends the whole response to `out`. At most 320 bytes beside the cause and the
+    /// date.
     pub fn write(&self, out: &mut Vec<u8>) {
         let reason = reason_phrase(self.status);
         // "502 Bad Gateway: connection refused\n"
