@@ -4,7 +4,7 @@
 //! once its buffers exist, and nothing touches payload. A byte meets the modules in this order:
 //!
 //! 1. [`scan`] finds the end of a head in bytes that may still be arriving.
-//! 2. [`head`] parses it: the start line ([`line`], [`authority`]), then the fields ([`field`]),
+//! 2. [`head`] parses it: the start line ([`mod@line`], [`authority`]), then the fields ([`field`]),
 //!    and settles what they mean together. A [`head::Head`] that parsed is unambiguous.
 //! 3. [`framing`] says where the body ends and whether the connection outlives the exchange.
 //! 4. [`rewrite`] appends the head that is sent on to the other side.
