@@ -237,8 +237,6 @@ impl Started {
             .collect();
         let mut rxconf = info.default_rxconf;
         rxconf.offloads = conf.rxmode.offloads;
-        let mut txconf = info.default_txconf;
-        txconf.offloads = conf.txmode.offloads;
         for (q, pool) in (0u16..).zip(pools) {
             let mempool = pool.mempool(config.rx_class);
             self.check_rx_room(name, config, &conf, pool, packet)?;
@@ -247,10 +245,7 @@ impl Started {
             step("rte_eth_rx_queue_setup", unsafe {
                 sys::rte_eth_rx_queue_setup(id, q, rx_desc, socket as u32, &rxconf, mempool.raw())
             })?;
-            // SAFETY: as above.
-            step("rte_eth_tx_queue_setup", unsafe {
-                sys::rte_eth_tx_queue_setup(id, q, tx_desc, socket as u32, &txconf)
-            })?;
+            self.tx_queue_setup(name, q, tx_desc, socket, &info, conf.txmode.offloads)?;
             let (headers, pieces) =
                 tx::pools(eal, id, q, socket_id, tx_desc, self.tx_pending, packet)?;
             self.queues.push(Queue {
@@ -288,6 +283,41 @@ impl Started {
             self.rss = rss::read(name, id, &info)?;
         }
         Ok(())
+    }
+
+    /// Sets up a transmit queue. virtio frees what was sent only when fewer than `tx_free_thresh`
+    /// descriptors are left, and by default that is at the very end of the ring: a ring full of
+    /// frames would stay out for ever, and come back cold. So it gets the highest threshold that it
+    /// takes, 4 less than the queue has entries, which nothing tells but trying.
+    fn tx_queue_setup(
+        &self,
+        name: &str,
+        queue: u16,
+        descriptors: u16,
+        socket: i32,
+        info: &sys::rte_eth_dev_info,
+        offloads: u64,
+    ) -> Result<(), DpdkError> {
+        let mut conf = info.default_txconf;
+        conf.offloads = offloads;
+        let setup = |conf: &sys::rte_eth_txconf| {
+            // SAFETY: the device is configured with this queue and not started; the configuration
+            // is copied.
+            unsafe {
+                sys::rte_eth_tx_queue_setup(self.port_id, queue, descriptors, socket as u32, conf)
+            }
+        };
+        if tx::driver(info).is_some_and(|name| name.to_bytes().starts_with(b"net_virtio")) {
+            let entries = (6..16).rev().map(|bits| 1u16 << bits);
+            for entries in entries.filter(|&entries| entries <= descriptors.max(64)) {
+                conf.tx_free_thresh = entries - 4;
+                if setup(&conf) == 0 {
+                    return Ok(());
+                }
+            }
+            conf.tx_free_thresh = info.default_txconf.tx_free_thresh;
+        }
+        device_step(name, "rte_eth_tx_queue_setup", setup(&conf))
     }
 
     /// A packet must fit one buffer unless the device scatters.

@@ -85,8 +85,8 @@ impl DpdkPort {
         }
     }
 
-    /// Every so often asks an idle device to let go of the frames it has sent: virtio would keep
-    /// them until there is more to send. A device that cannot is asked in vain.
+    /// Every so often asks an idle device to let go of the frames it has sent, which drivers else do
+    /// when there is more to send. Some cannot (virtio): what they keep stays in `frames_held`.
     fn reclaim(&mut self) {
         self.idle_flushes += 1;
         if self.idle_flushes >= IDLE_FLUSHES {
@@ -183,7 +183,11 @@ impl Port for DpdkPort {
             }
             Err(Unbuilt::Empty) => Err(TxError::Full),
             Err(Unbuilt::TooLong) => {
-                debug_assert!(false, "a packet longer than the device's MTU");
+                debug_assert!(
+                    false,
+                    "a packet longer than the device takes: MTU {}",
+                    self.device.caps.mtu
+                );
                 // Offered again it would fail again.
                 self.counted.tx_errors += 1;
                 Ok(())

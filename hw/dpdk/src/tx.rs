@@ -50,7 +50,7 @@ pub(crate) struct TxTraits {
 impl TxTraits {
     pub(crate) fn new(info: &sys::rte_eth_dev_info, offloads: u64) -> Self {
         let has = |flag: u32| offloads & u64::from(flag) != 0;
-        let vhost = is_vhost(info);
+        let vhost = driver(info) == Some(c"net_vhost");
         let limit = |segments: u16| if segments == 0 { u16::MAX } else { segments };
         let most = usize::from(limit(info.tx_desc_lim.nb_seg_max)) - 1;
         Self {
@@ -66,9 +66,13 @@ impl TxTraits {
     }
 }
 
-fn is_vhost(info: &sys::rte_eth_dev_info) -> bool {
+/// The name of the device's driver.
+pub(crate) fn driver(info: &sys::rte_eth_dev_info) -> Option<&CStr> {
+    if info.driver_name.is_null() {
+        return None;
+    }
     // SAFETY: a driver's name is a terminated string that stays as long as the driver.
-    !info.driver_name.is_null() && unsafe { CStr::from_ptr(info.driver_name) } == c"net_vhost"
+    Some(unsafe { CStr::from_ptr(info.driver_name) })
 }
 
 /// The arguments the device was created with (`--vdev name,…`).
