@@ -114,7 +114,7 @@ fn frames(pool: &mut MbufPool) {
         assert_eq!(all.len(), total as usize);
         assert!(
             all.iter()
-                .all(|f| f.data().is_empty() && f.data().as_ptr() as usize % 64 == 0)
+                .all(|f| f.data().is_empty() && (f.data().as_ptr() as usize).is_multiple_of(64))
         );
         assert_eq!(pool.level(class).free, 0);
         drop(all);
@@ -166,8 +166,13 @@ fn refusals(eal: &Eal, pool: &MbufPool) {
 
 /// What is sent comes back, byte for byte, whatever it was made of.
 fn ring(eal: &Eal, pool: &mut MbufPool) {
-    let device =
-        DpdkDevice::open(eal, "net_ring0", &DeviceConfig::default(), &[pool.clone()]).unwrap();
+    let device = DpdkDevice::open(
+        eal,
+        "net_ring0",
+        &DeviceConfig::default(),
+        std::slice::from_ref(pool),
+    )
+    .unwrap();
     let mut port = device.queue(0).unwrap();
     assert!(matches!(
         device.queue(0),
@@ -259,7 +264,7 @@ fn ring(eal: &Eal, pool: &mut MbufPool) {
         )
         .unwrap();
         pushed += 1;
-        if pushed % 100 == 0 {
+        if pushed.is_multiple_of(100) {
             port.tx_flush();
         }
     }
@@ -312,8 +317,13 @@ fn ring(eal: &Eal, pool: &mut MbufPool) {
 
 /// A device that has a packet to receive whenever asked and drops what it is sent.
 fn null(eal: &Eal, pool: &mut MbufPool) {
-    let device =
-        DpdkDevice::open(eal, "net_null0", &DeviceConfig::default(), &[pool.clone()]).unwrap();
+    let device = DpdkDevice::open(
+        eal,
+        "net_null0",
+        &DeviceConfig::default(),
+        std::slice::from_ref(pool),
+    )
+    .unwrap();
     let mut port = device.queue(0).unwrap();
     let mut got = receive(&mut port, 200, Duration::from_secs(1), |bytes| {
         bytes.len() == 1500

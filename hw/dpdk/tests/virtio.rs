@@ -102,7 +102,7 @@ fn proxy() {
             &eal,
             "net_virtio_user0",
             &DeviceConfig::default(),
-            &[pool.clone()],
+            std::slice::from_ref(&pool),
         )
         .unwrap();
         let mut port = device.queue(0).unwrap();
@@ -205,7 +205,8 @@ fn peer(socket: &str) {
         rx_class: dataplane::port::FrameClass::Large,
         ..Default::default()
     };
-    let device = DpdkDevice::open(&eal, "net_vhost0", &config, &[pool.clone()]).unwrap();
+    let device =
+        DpdkDevice::open(&eal, "net_vhost0", &config, std::slice::from_ref(&pool)).unwrap();
     let mut port = device.queue(0).unwrap();
     loop {
         let got = receive(&mut port, 1, LONG, ours);

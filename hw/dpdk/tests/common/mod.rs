@@ -9,17 +9,14 @@ use dpdk::{ClassConfig, DpdkPort, Eal, Mbuf, MbufPool, PoolConfig};
 pub const ETH: usize = 14;
 pub const HEADERS: usize = ETH + 20 + 20;
 
-/// EAL without hugepages and NICs, and with `more`.
+/// EAL without NICs, and with `more`. Without hugepages, unless `MINIVOY_TEST_HUGEPAGES` is set.
 pub fn eal(prefix: &str, more: &[&str]) -> Eal {
     let prefix = format!("--file-prefix=dpdktest-{prefix}-{}", std::process::id());
-    let mut args = vec![
-        "--no-huge",
-        "-m",
-        "512",
-        "--no-pci",
-        "--no-telemetry",
-        &prefix,
-    ];
+    let pages = match std::env::var_os("MINIVOY_TEST_HUGEPAGES") {
+        Some(_) => "--in-memory",
+        None => "--no-huge",
+    };
+    let mut args = vec![pages, "-m", "220", "--no-pci", "--no-telemetry", &prefix];
     args.extend(more);
     let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
     Eal::init(&args).unwrap()
