@@ -32,6 +32,8 @@ fn without_a_wire() {
     ring(&eal, &mut pool);
     null(&eal, &mut pool);
     assert_eq!(out(&pool), 0);
+    drop((pool, eal));
+    assert_eq!(leaks(), 0);
 }
 
 fn lcores(eal: &Eal) {
@@ -218,7 +220,7 @@ fn ring(eal: &Eal, pool: &mut MbufPool) {
     let header = headers(99, 700);
     let piece = Piece {
         frame: &middle,
-        offset: 1200,
+        offset: 1201,
         len: 700,
     };
     let push = TxHeader {
@@ -226,7 +228,7 @@ fn ring(eal: &Eal, pool: &mut MbufPool) {
         offload: TxOffload::default(),
     };
     port.tx_push(&push, std::iter::once(piece)).unwrap();
-    sent.push([&header[..], &body[1200..1900]].concat());
+    sent.push([&header[..], &body[1201..1901]].concat());
     assert!(port.frames_held() > 0);
     port.tx_flush();
 

@@ -1,6 +1,7 @@
 //! What the tests share. EAL initialises once in a process, so each file here has one test.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use dataplane::port::{Frame, FrameClass, FramePool, Piece, Port, RxBurst, TxHeader, TxOffload};
@@ -10,16 +11,65 @@ pub const ETH: usize = 14;
 pub const HEADERS: usize = ETH + 20 + 20;
 
 /// EAL without NICs, and with `more`. Without hugepages, unless `MINIVOY_TEST_HUGEPAGES` is set.
-pub fn eal(prefix: &str, more: &[&str]) -> Eal {
-    let prefix = format!("--file-prefix=dpdktest-{prefix}-{}", std::process::id());
+pub fn eal(name: &str, more: &[&str]) -> Eal {
+    let name = format!("dpdktest-{name}-{}", std::process::id());
+    let prefix = format!("--file-prefix={name}");
     let pages = match std::env::var_os("MINIVOY_TEST_HUGEPAGES") {
         Some(_) => "--in-memory",
         None => "--no-huge",
     };
-    let mut args = vec![pages, "-m", "220", "--no-pci", "--no-telemetry", &prefix];
+    let mut args = vec![
+        pages,
+        "-m",
+        "220",
+        "--no-pci",
+        "--no-telemetry",
+        "--no-shconf",
+        &prefix,
+    ];
     args.extend(more);
     let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
-    Eal::init(&args).unwrap()
+    log::set_logger(&LEAKS).unwrap();
+    log::set_max_level(log::LevelFilter::Error);
+    let eal = Eal::init(&args).unwrap();
+    // Nothing is shared with other processes, but EAL would leave its run-time directory behind.
+    let base = match std::env::var("XDG_RUNTIME_DIR") {
+        Ok(directory) if !is_root() => directory,
+        _ if is_root() => "/var/run".to_owned(),
+        _ => "/tmp".to_owned(),
+    };
+    let _ = std::fs::remove_dir_all(format!("{base}/dpdk/{name}"));
+    eal
+}
+
+/// Sees the error that is logged when a pool, be it one of the port's own, is dropped with buffers
+/// missing.
+struct Leaks(AtomicU32);
+
+static LEAKS: Leaks = Leaks(AtomicU32::new(0));
+
+impl log::Log for Leaks {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("dpdk::mempool")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let _ = self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// How many pools were dropped with buffers missing.
+pub fn leaks() -> u32 {
+    LEAKS.0.load(Ordering::Relaxed)
+}
+
+fn is_root() -> bool {
+    // SAFETY: cannot fail.
+    unsafe { libc::geteuid() == 0 }
 }
 
 pub fn pool(eal: &Eal, name: &str) -> MbufPool {
