@@ -1,8 +1,8 @@
 //! What the kernel knows about an interface: index, address, MTU, state, segmentation limits.
 //!
 //! One `RTM_GETLINK` request (rtnetlink(7)) answers all but the feature flags, which only the
-//! ethtool ioctl tells (`linux/ethtool.h`). State is sampled again with `SIOCGIFFLAGS`
-//! (netdevice(7)) on the packet socket, which belongs to the right network namespace for good.
+//! ethtool ioctl tells (`linux/ethtool.h`). State is sampled again by ioctl
+//! on the packet socket, which belongs to the right network namespace for good.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -185,7 +185,15 @@ fn ifreq(interface: &str) -> libc::ifreq {
 }
 
 /// Whether `interface` is up and has carrier now. A vanished interface is down.
+///
+/// The driver knows at once (`ETHTOOL_GLINK`); `IFF_RUNNING` follows up to a second later, but
+/// exists for drivers that do not say.
 pub(crate) fn running(socket: BorrowedFd<'_>, interface: &str) -> bool {
+    const ETHTOOL_GLINK: u32 = 0x0a;
+    let mut command = [ETHTOOL_GLINK, 0];
+    if ethtool(socket, interface, &mut command).is_ok() {
+        return command[1] != 0;
+    }
     let mut request = ifreq(interface);
     // SAFETY: SIOCGIFFLAGS reads the name from and writes the flags to this live `ifreq`.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &mut request) };
