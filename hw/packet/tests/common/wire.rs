@@ -152,3 +152,12 @@ pub fn receive<P: Port>(
     }
     all
 }
+
+/// All packets that have arrived. What is sent through a veth pair has arrived when the sending
+/// call returns, so there is nothing to wait for.
+pub fn drain<P: Port>(port: &mut P) -> Vec<(RxPacket, Vec<u8>)> {
+    let mut before = usize::MAX;
+    receive(port, |all| {
+        std::mem::replace(&mut before, all.len()) == all.len()
+    })
+}
