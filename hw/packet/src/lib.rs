@@ -27,3 +27,8 @@ pub mod vnet;
 pub use error::Error;
 pub use port::PacketPort;
 pub use socket::{Options, PacketSocket};
+
+#[cfg(test)]
+#[path = "../tests/common/pool.rs"]
+#[allow(dead_code)] // The unit tests use a part of it.
+mod pool;
