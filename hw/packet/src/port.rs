@@ -9,8 +9,9 @@ use crate::rx::{Received, RxRing};
 use crate::socket::PacketSocket;
 use crate::tx::{Flushed, MAX_PIECES, TxRing};
 
-/// Flushes without progress after which the interface is looked at (again): is it still up, and
-/// does it still cut super-segments? A look is three system calls or so.
+/// Flushes in a row without progress after which the interface is looked at: is it still up, and
+/// does it still cut super-segments? Again after twice as many, and so on: a look takes the
+/// kernel's one lock for network configuration, and a slow device makes packets wait all the time.
 const STALLS_BEFORE_LOOK: u32 = 64;
 
 /// Flushes without progress after which the oldest packet is given up. Reached only if the kernel
@@ -78,15 +79,26 @@ impl<P: FramePool> PacketPort<P> {
         &self.socket
     }
 
-    /// Finds out why the device takes nothing, if that is more than a full queue. Without carrier
-    /// packets are lost, as they would be inside a NIC.
-    fn look_into_stall(&mut self) {
+    /// Counts a flush that made no progress, and now and then finds out whether there is more
+    /// behind it than a full queue. Without carrier packets are lost, as they would be in a NIC.
+    fn stalled(&mut self, refused: bool) {
+        self.stalls += 1;
+        if self.stalls < STALLS_BEFORE_LOOK || !self.stalls.is_power_of_two() {
+            return;
+        }
         self.link = self.socket.link_running();
         if !self.link {
             self.tx.lose_all(&mut self.stats);
             self.stalls = 0;
-        } else if let Err(error) = self.socket.choose_path_to_device() {
+            return;
+        }
+        if refused && let Err(error) = self.socket.choose_path_to_device() {
             log::debug!("{error}");
+        }
+        if self.stalls >= STALLS_BEFORE_LOSS {
+            let error = io::Error::from_raw_os_error(libc::ENOBUFS);
+            self.tx.lose_first(&mut self.stats, &error);
+            self.stalls = 0;
         }
     }
 }
@@ -138,18 +150,8 @@ impl<P: FramePool> Port for PacketPort<P> {
             return;
         }
         match self.tx.flush(&self.socket, &mut self.stats) {
-            Flushed::All | Flushed::Waiting { progress: true } => self.stalls = 0,
-            Flushed::Waiting { progress: false } => {
-                self.stalls += 1;
-                if self.stalls % STALLS_BEFORE_LOOK == 1 {
-                    self.look_into_stall();
-                }
-                if self.stalls >= STALLS_BEFORE_LOSS {
-                    let error = io::Error::from_raw_os_error(libc::ENOBUFS);
-                    self.tx.lose_first(&mut self.stats, &error);
-                    self.stalls = 0;
-                }
-            }
+            Flushed::All | Flushed::Waiting { progress: true, .. } => self.stalls = 0,
+            Flushed::Waiting { refused, .. } => self.stalled(refused),
             Flushed::LinkDown => {
                 self.link = false;
                 self.stalls = 0;

@@ -26,6 +26,8 @@ pub(crate) enum Flushed {
     Waiting {
         /// Whether the kernel took any before it had enough.
         progress: bool,
+        /// Whether it was the device that had enough (ENOBUFS), not the socket's send buffer.
+        refused: bool,
     },
     /// The interface is down or gone. What waited is lost, as on a cable that was pulled out.
     LinkDown,
@@ -196,15 +198,21 @@ impl<F: Frame> TxRing<F> {
                         progress |= taken > 0;
                         // Never seen; the loop must not depend on it.
                         if taken == 0 {
-                            return Flushed::Waiting { progress };
+                            return Flushed::Waiting {
+                                progress,
+                                refused: false,
+                            };
                         }
                     }
                     Err(error) => match error.raw_os_error() {
                         Some(libc::EINTR) => {}
                         // EAGAIN: the send buffer is full. ENOBUFS: the device's queue is full and
                         // the packet was thrown away, which is as good as not sent.
-                        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
-                            return Flushed::Waiting { progress };
+                        Some(errno @ (libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => {
+                            return Flushed::Waiting {
+                                progress,
+                                refused: errno == libc::ENOBUFS,
+                            };
                         }
                         Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
                             self.lose_all(stats);
