@@ -53,9 +53,10 @@ struct Side {
     idle_cycles: u64,
 }
 
-fn push(port: &mut PacketPort<HeapPool>, frame: &HeapFrame, len: usize) {
+fn push(port: &mut PacketPort<HeapPool>, frame: &HeapFrame, peer: [u8; 6], len: usize) {
     let payload = len.saturating_sub(54);
-    let headers = wire::tcp_v4(1, payload);
+    let mut headers = wire::tcp_v4(1, payload);
+    headers[..6].copy_from_slice(&peer);
     let header = TxHeader {
         bytes: &headers,
         offload: wire::offload(1448, false),
@@ -70,7 +71,14 @@ fn push(port: &mut PacketPort<HeapPool>, frame: &HeapFrame, len: usize) {
         .expect("room was asked for");
 }
 
-fn side(socket: PacketSocket, len: usize, sends: bool, start: &Barrier, core: usize) -> Side {
+fn side(
+    socket: PacketSocket,
+    peer: [u8; 6],
+    len: usize,
+    sends: bool,
+    start: &Barrier,
+    core: usize,
+) -> Side {
     pin(core);
     let batch = socket.options().send_batch;
     let mut pool = HeapPool::new(2_048, 2_048);
@@ -85,7 +93,7 @@ fn side(socket: PacketSocket, len: usize, sends: bool, start: &Barrier, core: us
         if sends {
             let from = cycles();
             for _ in 0..batch.min(port.tx_room()) {
-                push(&mut port, &frame, len);
+                push(&mut port, &frame, peer, len);
             }
             port.tx_flush();
             side.send_cycles += cycles() - from;
@@ -131,10 +139,11 @@ fn main() {
                         .remove(0)
                 };
                 let (a, b) = (open(PORT), open(PEER));
+                let (a_mac, b_mac) = (a.link().mac, b.link().mac);
                 let start = Barrier::new(2);
                 let (a, b) = thread::scope(|scope| {
-                    let a = scope.spawn(|| side(a, len, true, &start, 0));
-                    let b = scope.spawn(|| side(b, len, both, &start, 1));
+                    let a = scope.spawn(|| side(a, b_mac, len, true, &start, 0));
+                    let b = scope.spawn(|| side(b, a_mac, len, both, &start, 1));
                     (a.join().expect("ends"), b.join().expect("ends"))
                 });
                 let (sent, received) = (a.sent + b.sent, a.received + b.received);
