@@ -389,6 +389,40 @@ mod tests {
     }
 
     #[test]
+    fn adjacent_pieces_join_within_a_packet_but_not_across() {
+        let mut pool = HeapPool::new(2, 0);
+        let counting: Vec<u8> = (0..32).collect();
+        let frame = pool.filled(FrameClass::Small, &counting);
+        let other = pool.filled(FrameClass::Small, &counting);
+        let mut ring = TxRing::new(4, 8);
+        let packets: [&[(&HeapFrame, u32)]; 3] = [
+            &[(&frame, 0), (&frame, 4)],
+            &[(&frame, 8), (&other, 12), (&frame, 16)],
+            &[(&frame, 20)],
+        ];
+        for packet in packets {
+            let pieces = packet.iter().map(|&(frame, offset)| Piece {
+                frame,
+                offset,
+                len: 4,
+            });
+            let header = TxHeader {
+                bytes: &[],
+                offload: TxOffload::default(),
+            };
+            ring.push(&header, pieces).expect("room");
+        }
+        assert_eq!(ring.frames_held(), 1 + 3 + 1);
+        let mut sent = Vec::new();
+        let flushed = ring.flush_by(&mut PortStats::default(), |messages| {
+            sent.extend(messages.iter_mut().map(bytes));
+            Ok(messages.len())
+        });
+        assert_eq!(flushed, Flushed::All);
+        assert_eq!(sent, [&counting[..8], &counting[8..20], &counting[20..24]]);
+    }
+
+    #[test]
     fn a_full_ring_refuses_and_a_lost_link_empties_it() {
         let mut pool = HeapPool::new(1, 0);
         let frame = pool.filled(FrameClass::Small, &[7; 32]);

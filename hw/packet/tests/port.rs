@@ -1,7 +1,7 @@
 //! The port against the kernel: two ports on the ends of a veth pair.
 mod common;
 
-use common::lab::{Lab, PEER, PORT};
+use common::lab::{Capture, Lab, PEER, PORT};
 use common::pool::HeapPool;
 use common::wire;
 use dataplane::port::{Port, RxChecksum, TxHeader};
@@ -54,4 +54,19 @@ fn packets_cross_whole_in_order_and_frames_come_back() {
     );
     drop((port, peer, frames));
     assert_eq!(pool.outstanding(), 0);
+}
+
+#[test]
+fn what_others_send_on_the_interface_is_not_received() {
+    let Some(lab) = Lab::new(1500) else { return };
+    let pool = HeapPool::new(512, 512);
+    let mut port = lab.port(PORT, &pool, &Options::default());
+    Capture::open(PORT, false).send(&wire::numbered(1));
+    Capture::open(PEER, false).send(&wire::numbered(2));
+    let received = wire::drain(&mut port);
+    let numbers: Vec<u32> = received
+        .iter()
+        .map(|(_, bytes)| wire::number(bytes))
+        .collect();
+    assert_eq!(numbers, [2]);
 }

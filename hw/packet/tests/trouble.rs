@@ -1,6 +1,8 @@
 //! Errors, shortages and interfaces that come and go.
 mod common;
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::lab::{Capture, Lab, PEER, PORT, run};
@@ -449,4 +451,62 @@ fn a_full_send_buffer_makes_packets_wait_and_loses_none() {
     assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
     let stats = port.stats();
     assert_eq!((stats.tx_packets, stats.tx_errors), (1000, 0));
+}
+
+#[test]
+fn the_last_frames_of_a_dry_pool_are_all_used() {
+    let Some(lab) = Lab::new(1500) else { return };
+    let pool = HeapPool::new(10, 64);
+    let mut port = lab.port(PORT, &HeapPool::new(200, 400), &Options::default());
+    let mut peer = lab.port(PEER, &pool, &Options::default());
+    let mut held = RxBurst::with_capacity(64);
+    assert_eq!(peer.rx_burst(&mut held), 0);
+    for number in 0..12 {
+        push(&mut port, number);
+        port.tx_flush();
+        assert_eq!(
+            peer.rx_burst(&mut held),
+            usize::from(number < 10),
+            "packet {number}"
+        );
+    }
+    drop(held);
+    let rest = wire::drain(&mut peer);
+    let numbers: Vec<u32> = rest.iter().map(|(_, bytes)| wire::number(bytes)).collect();
+    assert_eq!(numbers, [10, 11]);
+}
+
+/// While sockets are opened one after another under traffic, the later ones see packets that the
+/// earlier ones see too. None of those may be handed out twice.
+#[test]
+#[allow(clippy::disallowed_methods)] // The traffic must go on while sockets are opened.
+fn queues_opened_under_traffic_hand_nothing_out_twice() {
+    let Some(_lab) = Lab::new(1500) else { return };
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            let capture = Capture::open(PORT, false);
+            let mut seq = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let mut headers = wire::tcp_v4(seq, 0);
+                headers[34..36].copy_from_slice(&(seq as u16).to_be_bytes());
+                capture.send(&headers);
+                seq += 1;
+            }
+        });
+        for round in 0..20 {
+            let pool = HeapPool::new(2_000, 2_000);
+            let sockets = PacketSocket::open(PEER, 3, &Options::default()).expect("opens");
+            let mut seen = HashSet::new();
+            for socket in sockets {
+                let mut queue = PacketPort::new(socket, pool.clone()).expect("frames");
+                for (_, bytes) in wire::receive(&mut queue, |all| all.len() > 200) {
+                    let seq: [u8; 4] = bytes[38..42].try_into().expect("four bytes");
+                    assert!(seen.insert(seq), "round {round}: {seq:?} twice");
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        traffic.join().expect("traffic ends");
+    });
 }
