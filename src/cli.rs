@@ -58,8 +58,9 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     pub config: PathBuf,
 
-    /// How payload gets from one side of a session to the other
-    #[arg(long, value_enum, default_value_t = Mover::Mem, hide_possible_values = false)]
+    /// How payload gets from one side of a session to the other: copied by the CPU, or sent from
+    /// the frame it came in
+    #[arg(long, value_enum, default_value_t = Mover::Mem)]
     pub mover: Mover,
 
     /// Look for what is missing on this machine, print it with its remedy, and exit
@@ -78,12 +79,12 @@ pub struct Options {
     #[arg(long, value_name = "PATH|-")]
     pub access_log: Option<PathBuf>,
 
-    /// Form of the access log
+    /// Form of the access log: Common Log Format, or a JSON object a line
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = AccessLogFormat::Common, requires = "access_log")]
     pub access_log_format: AccessLogFormat,
 
-    /// Least severe message that is logged: off, error, warn, info, debug, trace
-    /// [default: RUST_LOG, else info]
+    /// Least severe message that is logged: off, error, warn, info, debug or trace [default:
+    /// what RUST_LOG says, else info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<log::LevelFilter>,
 
@@ -103,21 +104,18 @@ impl Options {
     }
 }
 
-/// How payload gets from one side of a session to the other.
+/// How payload gets from one side of a session to the other: copied by the CPU (`Mem`), or sent
+/// from the frame it came in (`ZeroCopy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mover {
-    /// The CPU copies it
     Mem,
-    /// It stays where it is and is sent from the frame it came in
     ZeroCopy,
 }
 
-/// Form of the access log.
+/// Form of the access log: Common Log Format, or a JSON object a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AccessLogFormat {
-    /// Common Log Format
     Common,
-    /// One JSON object a line
     Json,
 }
 
@@ -197,7 +195,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
 
 /// Help for both halves.
 fn help() -> String {
-    format!("{EAL_HELP}\n{}", Options::command().render_long_help())
+    format!("{EAL_HELP}\n{}", Options::command().render_help())
 }
 
 fn version() -> String {
@@ -226,7 +224,7 @@ fn one_line(error: &clap::Error, kind: ErrorKind, own: &[OsString]) -> UsageErro
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let mut message = message.join(" ");
+    let mut message = message.join(" ").replace(" tip: ", "; ");
     if let Some(text) = message.strip_prefix("error: ") {
         message = text.to_owned();
     }

@@ -25,10 +25,12 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
+use access_log::AccessLog;
 use cli::{Command, Options};
 use config::Config;
 use eal_args::EalArgs;
 use preflight::{Level, Sources};
+use signals::Signals;
 
 /// Exit status when something failed at the start or while running.
 const FAILED: u8 = 1;
@@ -41,55 +43,49 @@ fn main() -> ExitCode {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Run { eal, options }) => match launch(eal, &options) {
             Ok(code) => code,
-            Err((code, message)) => complain(code, message),
+            Err(refusal) => complain(refusal.code, refusal.message),
         },
         Err(error) => complain(USAGE, error),
     }
 }
 
-/// The way to a running proxy, or to the answer `--check` and `--validate` ask for. An error is
-/// an exit status and the lines to print.
-fn launch(eal: Vec<String>, options: &Options) -> Result<ExitCode, (u8, String)> {
-    let failed = |what: &str, error: &dyn Display| (FAILED, format!("{what}: {error}"));
+/// What is printed on the way out when minivoy does not get to run, and the exit status.
+struct Refusal {
+    code: u8,
+    message: String,
+}
+
+/// A reason not to run, in one line or several.
+fn refusal(code: u8, message: impl Display) -> Refusal {
+    Refusal {
+        code,
+        message: message.to_string(),
+    }
+}
+
+/// The way to a running proxy, or to the answer that `--check` and `--validate` ask for.
+fn launch(eal: Vec<String>, options: &Options) -> Result<ExitCode, Refusal> {
     start_logger(options.log_level);
-    let mut config = config::load(&options.config).map_err(|error| (USAGE, error.to_string()))?;
+    let mut config = config::load(&options.config).map_err(|error| refusal(USAGE, error))?;
+    config.settings.access_log = options.access_log.is_some();
     override_memory(&mut config, options);
     if options.validate {
         return Ok(print(&format!("{}: ok\n", options.config.display())));
     }
 
-    let eal_args = EalArgs::parse(&eal[1..]);
-    let findings = preflight::run(&Sources::default(), &config, &eal_args);
+    let findings = preflight::run(&Sources::default(), &config, &EalArgs::parse(&eal[1..]));
     if options.check {
-        let code = match preflight::worst(&findings) {
-            Level::Fail => FAILED,
-            Level::Ok | Level::Warn => 0,
-        };
         let _printed = print(&preflight::table(&findings));
-        return Ok(ExitCode::from(code));
+        return Ok(match preflight::worst(&findings) {
+            Level::Ok | Level::Warn => ExitCode::SUCCESS,
+            Level::Fail => ExitCode::from(FAILED),
+        });
     }
-    preflight::refuse(&findings).map_err(|lines| (FAILED, lines))?;
+    preflight::refuse(&findings).map_err(|lines| refusal(FAILED, lines))?;
 
-    let signals =
-        signals::Signals::install().map_err(|error| failed("cannot take over signals", &error))?;
-    let access_log = match &options.access_log {
-        None => None,
-        Some(path) => {
-            config.settings.access_log = true;
-            let clusters = config.settings.clusters.iter();
-            let names = clusters.map(|cluster| cluster.name.clone()).collect();
-            let what = format!("cannot open access log {}", path.display());
-            Some(
-                access_log::AccessLog::start(
-                    path,
-                    options.access_log_format,
-                    names,
-                    signals.reopen_flag(),
-                )
-                .map_err(|error| failed(&what, &error))?,
-            )
-        }
-    };
+    let signals = Signals::install()
+        .map_err(|error| refusal(FAILED, format!("cannot take over signals: {error}")))?;
+    let access_log = start_access_log(options, &config, &signals)?;
     system::run(system::Launch {
         eal,
         config,
@@ -98,8 +94,27 @@ fn launch(eal: Vec<String>, options: &Options) -> Result<ExitCode, (u8, String)>
         access_log,
         signals,
     })
-    .map_err(|error| (FAILED, error.to_string()))?;
+    .map_err(|error| refusal(FAILED, error))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn start_access_log(
+    options: &Options,
+    config: &Config,
+    signals: &Signals,
+) -> Result<Option<AccessLog>, Refusal> {
+    let Some(path) = &options.access_log else {
+        return Ok(None);
+    };
+    let clusters = config.settings.clusters.iter();
+    let names = clusters.map(|cluster| cluster.name.clone()).collect();
+    let format = options.access_log_format;
+    AccessLog::start(path, format, names, signals.reopen_flag())
+        .map(Some)
+        .map_err(|error| {
+            let path = path.display();
+            refusal(FAILED, format!("cannot open access log {path}: {error}"))
+        })
 }
 
 fn override_memory(config: &mut Config, options: &Options) {

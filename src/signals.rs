@@ -50,3 +50,107 @@ impl Signals {
         Arc::clone(&self.reopen_logs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Child, ChildStdout, Command, Stdio};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Not a test of its own: what the tests below start in a process of its own, so that real
+    /// signals reach it alone. Says what it sees; ends by a second signal, or after a minute.
+    #[test]
+    #[ignore = "run by the other tests as a child"]
+    #[allow(clippy::disallowed_methods, reason = "waits for real signals")]
+    fn child() {
+        let signals = Signals::install().unwrap();
+        println!("\nready");
+        let mut draining = false;
+        for _ in 0..6000 {
+            if signals.shutdown_requested() && !draining {
+                draining = true;
+                println!("draining");
+            }
+            if signals.reopen_flag().swap(false, Ordering::Relaxed) {
+                println!("reopen");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    struct Running {
+        child: Child,
+        output: BufReader<ChildStdout>,
+    }
+
+    impl Running {
+        fn start() -> Self {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "signals::tests::child",
+                    "--ignored",
+                    "--nocapture",
+                ])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let output = BufReader::new(child.stdout.take().unwrap());
+            let mut running = Self { child, output };
+            running.expect("ready");
+            running
+        }
+
+        fn expect(&mut self, word: &str) {
+            let mut line = String::new();
+            while line.trim() != word {
+                line.clear();
+                let read = self.output.read_line(&mut line).unwrap();
+                assert_ne!(read, 0, "it ended before it said {word}");
+            }
+        }
+
+        fn send(&self, signal: &str) {
+            let pid = self.child.id().to_string();
+            let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+            assert!(sent.success());
+        }
+
+        fn exit_code(mut self) -> Option<i32> {
+            let status = self.child.wait().unwrap();
+            assert_eq!(status.signal(), None, "it exits by itself");
+            status.code()
+        }
+    }
+
+    #[test]
+    fn the_first_signal_drains_and_the_second_ends() {
+        for (first, second, code) in [
+            ("-TERM", "-TERM", 143),
+            ("-INT", "-INT", 130),
+            ("-TERM", "-INT", 130),
+        ] {
+            let mut running = Running::start();
+            running.send(first);
+            running.expect("draining");
+            running.send(second);
+            assert_eq!(running.exit_code(), Some(code), "{first} {second}");
+        }
+    }
+
+    #[test]
+    fn hang_up_reopens_and_does_not_end() {
+        let mut running = Running::start();
+        for _ in 0..3 {
+            running.send("-HUP");
+            running.expect("reopen");
+        }
+        running.send("-TERM");
+        running.expect("draining");
+        running.send("-TERM");
+        assert_eq!(running.exit_code(), Some(143));
+    }
+}

@@ -23,10 +23,7 @@ pub fn check(sources: &Sources, plan: &Plan<'_>, report: &mut Report) {
             return;
         }
     }
-    report.ok(
-        THING,
-        format!("{} workers, on {}", plan.workers(), named(&plan.cpus)),
-    );
+    report.ok(THING, format!("a worker on {}", each(&plan.cpus)));
     if plan.eal.cpus.is_none() {
         report.warn(
             THING,
@@ -96,6 +93,14 @@ fn without(cpus: &[u32], others: &[u32]) -> Vec<u32> {
     let mut rest = cpus.to_vec();
     rest.retain(|cpu| !others.contains(cpu));
     rest
+}
+
+/// As [`named`], for something on each of them.
+fn each(cpus: &[u32]) -> String {
+    match cpus {
+        [cpu] => format!("CPU {cpu}"),
+        _ => format!("each of {}", named(cpus)),
+    }
 }
 
 fn named(cpus: &[u32]) -> String {
