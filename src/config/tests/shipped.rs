@@ -109,3 +109,21 @@ fn full_toml_has_every_key() {
         }
     }
 }
+
+proptest::proptest! {
+    /// Whatever an editor leaves behind is read or refused in one line a problem, never a panic.
+    #[test]
+    fn no_damage_to_a_file_is_fatal(at in 0.0..1.0f64, cut in 0usize..40, paste in "[\\[\\]=\"#/:.0-9a-zü\n-]{0,6}") {
+        let mut text = shipped("full.toml");
+        let start = text.floor_char_boundary((text.len() as f64 * at) as usize);
+        let end = text.floor_char_boundary((start + cut).min(text.len())).max(start);
+        text.replace_range(start..end, &paste);
+        if let Err(ConfigError::Invalid { problems }) = from_toml("full.toml", &text) {
+            assert!(!problems.is_empty());
+            for problem in problems {
+                assert!(problem.line >= 1 && problem.column >= 1);
+                assert!(!problem.to_string().contains('\n'), "{problem}");
+            }
+        }
+    }
+}
