@@ -1,0 +1,405 @@
+//! The command line: `minivoy [EAL options] -- [minivoy options]`.
+//!
+//! Everything before the first `--` belongs to DPDK's environment abstraction layer (EAL) and is
+//! handed to it as it stands; everything after it is minivoy's own. This is how DPDK programs are
+//! started (DPDK "Getting Started Guide for Linux", EAL parameters), so what operators know holds.
+//!
+//! What people get wrong is an option in the wrong half. Both halves are looked through for the
+//! other's options, and the error says what to type.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
+
+use crate::eal_args;
+
+/// What `--help` says about the half that is EAL's.
+const EAL_HELP: &str = "\
+minivoy, an HTTP/1.x reverse proxy for NICs that bypass the kernel
+
+Usage: minivoy [EAL options] -- [minivoy options]
+
+EAL options: cores, memory and devices, read by DPDK. The ones needed most:
+  -l 0-1                       run on these CPUs: one worker on each
+  -a 0000:03:00.0              use only this PCI device (repeat for more)
+  -b 0000:00:04.0              never touch this PCI device
+      --no-pci                 use no PCI device at all
+      --vdev NAME,KEY=VALUE    make a virtual device, e.g. net_virtio_user0,path=/tmp/x.sock
+      --no-huge                ordinary memory instead of hugepages: for laptops and tests
+  -m 512                       take this much memory at the start, in MiB
+      --socket-mem 512,512     the same for each NUMA node
+      --in-memory              leave no files behind in /dev/hugepages and /var/run
+      --file-prefix NAME       tell apart several DPDK programs on one machine
+      --log-level lib.eal:debug    what DPDK itself logs
+
+Examples:
+  a PCI NIC bound to vfio-pci, two workers:
+    minivoy -l 0-1 -a 0000:03:00.0 --in-memory -- --config configs/pci-nic.toml
+  a laptop, on any Linux interface, without hugepages:
+    minivoy -l 0 --no-pci --no-huge -m 512 -- --config configs/proxy.toml
+  what is missing on this machine:
+    minivoy -l 0-1 -a 0000:03:00.0 -- --config configs/pci-nic.toml --check
+";
+
+/// minivoy's half of the command line.
+#[derive(Clone, Debug, Parser, PartialEq, Eq)]
+#[command(
+    name = "minivoy",
+    version,
+    about = None,
+    override_usage = "minivoy [EAL options] -- [minivoy options]",
+    help_template = "minivoy options:\n{options}",
+)]
+pub struct Options {
+    /// Configuration file (TOML; configs/full.toml lists every key)
+    #[arg(long, value_name = "PATH")]
+    pub config: PathBuf,
+
+    /// How payload gets from one side of a session to the other: copied by the CPU, or sent from
+    /// the frame it came in
+    #[arg(long, value_enum, default_value_t = Mover::Mem)]
+    pub mover: Mover,
+
+    /// Look for what is missing on this machine, print it with its remedy, and exit
+    #[arg(long, conflicts_with = "validate")]
+    pub check: bool,
+
+    /// Read the configuration, print what is wrong with it, and exit
+    #[arg(long)]
+    pub validate: bool,
+
+    /// Seconds between two summary lines in the log; 0: none
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub stats_interval: u32,
+
+    /// Write a line for each request to this file, or to standard output (-); off by default
+    #[arg(long, value_name = "PATH|-")]
+    pub access_log: Option<PathBuf>,
+
+    /// Form of the access log: Common Log Format, or a JSON object a line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = AccessLogFormat::Common, requires = "access_log")]
+    pub access_log_format: AccessLogFormat,
+
+    /// Least severe message that is logged: off, error, warn, info, debug or trace [default:
+    /// what RUST_LOG says, else info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<log::LevelFilter>,
+
+    /// Small frames (about 2 KiB) for each worker, in place of memory.small_frames
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pool_small: Option<u32>,
+
+    /// Large frames (about 16 KiB) for each worker, in place of memory.large_frames
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pool_large: Option<u32>,
+}
+
+impl Options {
+    /// Time between two summary lines in the log; `None`: no such lines.
+    pub fn stats_interval(&self) -> Option<Duration> {
+        (self.stats_interval > 0).then(|| Duration::from_secs(self.stats_interval.into()))
+    }
+}
+
+/// How payload gets from one side of a session to the other: copied by the CPU (`Mem`), or sent
+/// from the frame it came in (`ZeroCopy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mover {
+    Mem,
+    ZeroCopy,
+}
+
+/// Form of the access log: Common Log Format, or a JSON object a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccessLogFormat {
+    Common,
+    Json,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Print this on standard output and exit with 0: help or version.
+    Print(String),
+    /// Go on with these options.
+    Run {
+        /// EAL's arguments, the program's name first.
+        eal: Vec<String>,
+        /// minivoy's own.
+        options: Options,
+    },
+}
+
+/// A command line that cannot be used: one line that says what to type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+/// Reads the command line, the program's name first.
+///
+/// # Errors
+/// [`UsageError`] when an option is unknown, lacks its value, stands in the wrong half, or when
+/// `--config` is missing.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut args = args.into_iter();
+    let program = args.next().unwrap_or_else(|| "minivoy".into());
+    let mut eal = vec![program.to_string_lossy().into_owned()];
+    let mut own = vec![program];
+    let mut split = false;
+    for arg in args {
+        if split {
+            own.push(arg);
+        } else if arg == "--" {
+            split = true;
+        } else {
+            eal.push(arg.into_string().map_err(|arg| {
+                UsageError(format!(
+                    "EAL option {} is not UTF-8 text",
+                    arg.to_string_lossy()
+                ))
+            })?);
+        }
+    }
+
+    match eal_args::help_or_version(&eal[1..]) {
+        Some(eal_args::Ask::Help) => return Ok(Command::Print(help())),
+        Some(eal_args::Ask::Version) => return Ok(Command::Print(version())),
+        None => {}
+    }
+    if let Some(option) = eal[1..].iter().find(|arg| is_own_option(arg)) {
+        return Err(UsageError(format!(
+            "{option} is minivoy's own option and belongs after `--`: \
+             minivoy [EAL options] -- {option} …"
+        )));
+    }
+    if !split {
+        return Err(UsageError(
+            "no `--` on the command line: type `minivoy [EAL options] -- --config PATH` \
+             (`minivoy --help` explains both halves)"
+                .into(),
+        ));
+    }
+
+    match Options::try_parse_from(&own) {
+        Ok(options) => Ok(Command::Run { eal, options }),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp => Ok(Command::Print(help())),
+            ErrorKind::DisplayVersion => Ok(Command::Print(version())),
+            kind => Err(one_line(&error, kind, &own)),
+        },
+    }
+}
+
+/// Help for both halves.
+fn help() -> String {
+    format!("{EAL_HELP}\n{}", Options::command().render_help())
+}
+
+fn version() -> String {
+    format!("minivoy {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// Whether `arg`, found before `--`, is one of minivoy's options. `--log-level` exists in both.
+fn is_own_option(arg: &str) -> bool {
+    let Some(name) = arg.strip_prefix("--") else {
+        return false;
+    };
+    let name = name.split('=').next().unwrap_or(name);
+    name != "log-level"
+        && Options::command()
+            .get_arguments()
+            .any(|own| own.get_long() == Some(name))
+}
+
+/// clap's message on a single line, without the usage text, and with a hint when the option is
+/// one of EAL's.
+fn one_line(error: &clap::Error, kind: ErrorKind, own: &[OsString]) -> UsageError {
+    let rendered = error.render().to_string();
+    let message: Vec<&str> = rendered
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let mut message = message.join(" ").replace(" tip: ", "; ");
+    if let Some(text) = message.strip_prefix("error: ") {
+        message = text.to_owned();
+    }
+    if kind == ErrorKind::UnknownArgument
+        && let Some(option) = own[1..]
+            .iter()
+            .filter_map(|arg| arg.to_str())
+            .find(|arg| eal_args::is_eal_option(arg))
+    {
+        message = format!(
+            "{option} is an EAL option and belongs before `--`: \
+             minivoy {option} … -- [minivoy options]"
+        );
+    }
+    UsageError(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(line: &str) -> Result<Command, UsageError> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn error(line: &str) -> String {
+        let error = run(line).expect_err("must be refused").to_string();
+        assert!(!error.contains('\n'), "one line: {error:?}");
+        error
+    }
+
+    #[test]
+    fn the_first_double_dash_divides_the_halves() {
+        let command = run(
+            "minivoy -l 0-1 -a 0000:03:00.0 --log-level lib.eal:debug -- \
+             --config p.toml --mover zero-copy --access-log - --access-log-format json",
+        );
+        let Ok(Command::Run { eal, options }) = command else {
+            panic!("{command:?}");
+        };
+        assert_eq!(
+            eal,
+            [
+                "minivoy",
+                "-l",
+                "0-1",
+                "-a",
+                "0000:03:00.0",
+                "--log-level",
+                "lib.eal:debug"
+            ]
+        );
+        assert_eq!(options.config, PathBuf::from("p.toml"));
+        assert_eq!(options.mover, Mover::ZeroCopy);
+        assert_eq!(options.access_log, Some(PathBuf::from("-")));
+        assert_eq!(options.access_log_format, AccessLogFormat::Json);
+        assert_eq!(options.stats_interval(), Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn defaults() {
+        let Ok(Command::Run { eal, options }) = run("minivoy -- --config p.toml") else {
+            panic!();
+        };
+        assert_eq!(eal, ["minivoy"]);
+        assert_eq!(
+            options,
+            Options {
+                config: "p.toml".into(),
+                mover: Mover::Mem,
+                check: false,
+                validate: false,
+                stats_interval: 10,
+                access_log: None,
+                access_log_format: AccessLogFormat::Common,
+                log_level: None,
+                pool_small: None,
+                pool_large: None,
+            }
+        );
+    }
+
+    #[test]
+    fn a_summary_interval_of_zero_turns_it_off() {
+        let Ok(Command::Run { options, .. }) = run("minivoy -- --config p --stats-interval 0")
+        else {
+            panic!();
+        };
+        assert_eq!(options.stats_interval(), None);
+    }
+
+    #[test]
+    fn help_and_version_work_in_both_halves() {
+        for line in [
+            "minivoy --help",
+            "minivoy -h",
+            "minivoy -l 0 -- --help",
+            "minivoy -- -h",
+            "minivoy -- --config p --help",
+        ] {
+            let Ok(Command::Print(text)) = run(line) else {
+                panic!("{line}");
+            };
+            for word in [
+                "-l 0-1",
+                "--no-huge",
+                "--vdev",
+                "--config",
+                "--mover",
+                "zero-copy",
+            ] {
+                assert!(text.contains(word), "{line}: no {word} in\n{text}");
+            }
+            assert!(!text.contains('\u{1b}'), "no colour codes");
+        }
+        for line in ["minivoy -V", "minivoy --version", "minivoy -- -V"] {
+            let expected = format!("minivoy {}\n", env!("CARGO_PKG_VERSION"));
+            assert_eq!(run(line), Ok(Command::Print(expected)), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_option_in_the_wrong_half_is_named() {
+        assert_eq!(
+            error("minivoy --config p.toml"),
+            "--config is minivoy's own option and belongs after `--`: \
+             minivoy [EAL options] -- --config …"
+        );
+        assert!(error("minivoy --mover=mem -l 0 -- --config p").contains("after `--`"));
+        assert!(error("minivoy -- -l 0-1 --config p").starts_with("-l is an EAL option"));
+        assert!(error("minivoy -- --config p --no-huge").contains("before `--`"));
+        assert!(error("minivoy -- --config p -l0").starts_with("-l0 is an EAL option"));
+    }
+
+    #[test]
+    fn everything_else_is_one_line() {
+        for (line, fragment) in [
+            ("minivoy", "no `--`"),
+            ("minivoy -l 0", "minivoy [EAL options] -- --config PATH"),
+            ("minivoy --", "--config <PATH>"),
+            ("minivoy -- --config", "a value is required"),
+            (
+                "minivoy -- --config p --mover teleport",
+                "[possible values: mem, zero-copy]",
+            ),
+            (
+                "minivoy -- --config p --confg q",
+                "a similar argument exists: '--config'",
+            ),
+            (
+                "minivoy -- --config p --stats-interval soon",
+                "invalid value 'soon'",
+            ),
+            ("minivoy -- --config p --pool-small 0", "invalid value '0'"),
+            (
+                "minivoy -- --config p --log-level loud",
+                "invalid value 'loud'",
+            ),
+            (
+                "minivoy -- --config p --check --validate",
+                "cannot be used with",
+            ),
+            (
+                "minivoy -- --config p --access-log-format json",
+                "--access-log <PATH|->",
+            ),
+            ("minivoy -- --config p stray", "unexpected argument 'stray'"),
+        ] {
+            let message = error(line);
+            assert!(message.contains(fragment), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_definition_holds() {
+        Options::command().debug_assert();
+    }
+}
