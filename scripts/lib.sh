@@ -181,8 +181,8 @@ remove_ns() {
 # join NS IF NS IF: a veth pair between two namespaces, both ends up.
 join() {
     ip link add name "$2" netns "$LAB-$1" type veth peer name "$4" netns "$LAB-$3"
-    in_ns "$1" ip link set "$2" up
-    in_ns "$3" ip link set "$4" up
+    in_ns "$1" ip link set dev "$2" up
+    in_ns "$3" ip link set dev "$4" up
 }
 
 # An interface the kernel is to leave alone: no address, no autoconfigured IPv6 one either.
