@@ -31,7 +31,7 @@ suite() {
     while [ "$1" != -- ]; do settings+=("$1"); shift; done
     shift
     mkdir -p "$RUN/suite"
-    in_ns client env E2E_LAB="$LAB" E2E_RUN="$RUN/suite" E2E_PROXY="$PROXY" E2E_TALLY="$RUN/tally" \
+    attend in_ns client env E2E_LAB="$LAB" E2E_RUN="$RUN/suite" E2E_PROXY="$PROXY" E2E_TALLY="$RUN/tally" \
         E2E_LOAD_CPUS="$LOAD_CPUS" E2E_PROXY_CPU="$PROXY_CPU" \
         E2E_COMMAND="$(printf '%q ' "${MINIVOY[@]}")" "${settings[@]}" \
         taskset -c "$LOAD_CPUS" python3 -B "$ROOT/tests/e2e/run.py" "$@" || true
