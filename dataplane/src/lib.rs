@@ -9,4 +9,6 @@ pub mod neighbor;
 pub mod port;
 pub mod rss;
 pub mod settings;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod timer_wheel;
