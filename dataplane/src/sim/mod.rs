@@ -7,9 +7,14 @@
 //! 1. [`host`]: peers made of stock smoltcp with real ring buffers and Ethernet of their own. On
 //!    them run [`client`] and [`origin`], which check every byte against [`pattern`].
 //! 2. [`wire`]: the link, which loses, repeats, delays and damages packets.
-//! 3. [`port`]: the device between the wire and the engine, with frames from [`pool`].
+//! 3. [`mod@port`]: the device between the wire and the engine, with frames from [`pool`].
 //! 4. [`world`]: the worker, its ports and the hosts, run from event to event.
 
+pub mod client;
+pub mod host;
+pub mod message;
+pub mod origin;
+pub mod pattern;
 pub mod pool;
 pub mod port;
 pub mod rng;
