@@ -132,13 +132,14 @@ pub struct AccessLogSender {
 }
 
 impl AccessLogSender {
-    /// Hands a record over. Never waits: when the writer is behind, the record is dropped and
-    /// counted in [`Totals::dropped`].
-    pub fn send(&self, record: Record) {
+    /// Hands a record over and says whether it was taken. Never waits: when the writer is behind,
+    /// the record is dropped and counted in [`Totals::dropped`].
+    pub fn send(&self, record: Record) -> bool {
         match self.records.try_send(record) {
-            Ok(()) => {}
+            Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 let _before = self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+                false
             }
         }
     }

@@ -9,10 +9,6 @@
     reason = "a program's messages to the person who started it"
 )]
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "workers that send records come with `system`")
-)]
 mod access_log;
 mod cli;
 mod config;

@@ -136,8 +136,8 @@ family! {
         TakenOver = "taken_over", "Frames received from other workers.";
         Turns = "turns", "Turns of the worker's loop.";
         BusyTurns = "busy_turns", "Turns in which there was something to do.";
-        BusyCycles = "busy_cycles", "Clock cycles spent in busy turns.";
-        IdleCycles = "idle_cycles", "Clock cycles spent in the other turns.";
+        BusyNanos = "busy_ns", "Nanoseconds spent in busy turns.";
+        IdleNanos = "idle_ns", "Nanoseconds spent in the other turns.";
     }
 }
 
@@ -408,8 +408,8 @@ impl fmt::Display for Summary {
             c[Gauge::UpstreamIdle],
             c[Gauge::HalfOpen],
             share(
-                c[Counter::BusyCycles],
-                c[Counter::BusyCycles] + c[Counter::IdleCycles]
+                c[Counter::BusyNanos],
+                c[Counter::BusyNanos] + c[Counter::IdleNanos]
             ),
             share(c[Gauge::SmallFramesFree], c[Gauge::SmallFrames]),
             share(c[Gauge::LargeFramesFree], c[Gauge::LargeFrames]),

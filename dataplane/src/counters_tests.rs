@@ -114,8 +114,8 @@ fn the_summary_names_what_matters() {
     let (mut before, mut now) = (Counters::default(), Counters::default());
     for (c, n) in [(&mut before, 1), (&mut now, 3)] {
         c[Counter::Requests] = 1000 * n;
-        c[Counter::BusyCycles] = 300 * n;
-        c[Counter::IdleCycles] = 100 * n;
+        c[Counter::BusyNanos] = 300 * n;
+        c[Counter::IdleNanos] = 100 * n;
         c[Drop::RxShort] = 5 * n;
         c[Drop::NoFrame] = 7;
         c[PortValue::RxMissed.of(PortId(0))] = n;

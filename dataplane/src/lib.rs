@@ -1,14 +1,29 @@
-//! minivoy's engine.
+//! minivoy's engine: packets in, HTTP proxied, packets out.
 //!
-//! The modules stand in the order in which a byte meets them.
+//! No device, no clock, no thread: frames and time come in as arguments, so that everything runs
+//! in the simulator from a seed. The modules stand in the order in which a byte meets them; read
+//! them in that order and you have followed it from wire to wire.
 #![forbid(unsafe_code)]
 
-pub mod counters;
-pub mod flow_table;
-pub mod neighbor;
 pub mod port;
-pub mod rss;
 pub mod settings;
+
+pub mod worker;
+
+pub mod classify;
+pub mod conn;
+pub mod emit;
+pub mod flow_table;
+pub mod http1;
+pub mod mover;
+pub mod payload;
+pub mod proxy;
+pub mod tcp;
+
+pub mod checksum;
+pub mod counters;
+pub mod neighbor;
+pub mod rss;
+pub mod timer_wheel;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub mod timer_wheel;

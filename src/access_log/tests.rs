@@ -142,7 +142,7 @@ fn every_record_of_every_worker_is_in_the_file() {
             let sender = log.sender();
             let _handle = scope.spawn(move || {
                 for n in 0..1000 {
-                    sender.send(record(format!("/{worker}/{n}").as_bytes()));
+                    let _taken = sender.send(record(format!("/{worker}/{n}").as_bytes()));
                 }
             });
         }
@@ -187,7 +187,7 @@ fn a_full_channel_drops_and_counts_and_never_waits() {
     let target = vec![b'a'; 512];
     let sent = 100_000;
     for _ in 0..sent {
-        sender.send(record(&target));
+        let _taken = sender.send(record(&target));
     }
     let dropped = log.totals().dropped;
     assert!(dropped > 0, "64 slots and one pipe cannot hold it all");
@@ -216,14 +216,14 @@ fn a_rotated_file_is_opened_again() {
     .unwrap();
     let sender = log.sender();
 
-    sender.send(record(b"/first"));
+    let _taken = sender.send(record(b"/first"));
     wait_until(|| log.totals().written == 1);
     std::fs::rename(&path, &old).unwrap();
-    sender.send(record(b"/second"));
+    let _taken = sender.send(record(b"/second"));
     wait_until(|| log.totals().written == 2);
     reopen.store(true, Ordering::Relaxed);
     wait_until(|| path.exists());
-    sender.send(record(b"/third"));
+    let _taken = sender.send(record(b"/third"));
     assert_eq!(log.finish().written, 3);
 
     let moved = std::fs::read_to_string(&old).unwrap();
@@ -241,8 +241,8 @@ fn what_cannot_be_written_is_counted() {
         no_reopen(),
     )
     .unwrap();
-    log.sender().send(record(b"/"));
-    log.sender().send(record(b"/"));
+    let _taken = log.sender().send(record(b"/"));
+    let _taken = log.sender().send(record(b"/"));
     assert_eq!(
         log.finish(),
         Totals {

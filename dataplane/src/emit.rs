@@ -1,0 +1,138 @@
+//! From smoltcp's packet of filler to a frame for the wire: Ethernet header, the true payload's
+//! pieces, checksums as the port wants them.
+
+use crate::checksum::pseudo_header;
+use crate::classify::ETHERNET;
+use crate::port::{Frame, MAX_HEADER, Piece, Port, TxError, TxHeader, TxOffload};
+use crate::tcp::Emitted;
+
+/// The headers of a packet that is being put together.
+#[derive(Debug)]
+pub struct Headers {
+    bytes: [u8; MAX_HEADER],
+    len: usize,
+    ipv6: bool,
+    l3_len: usize,
+    /// Bytes of the TCP header; 0 when the packet is not TCP.
+    l4_len: usize,
+}
+
+impl Headers {
+    /// Takes the headers of the IP packet `packet` that smoltcp has sent. For TCP these end with
+    /// the TCP header; of anything else only the IP header is taken.
+    pub fn new(packet: &[u8], source: [u8; 6], target: [u8; 6]) -> Self {
+        let ipv6 = packet[0] >> 4 == 6;
+        let (l3_len, protocol) = if ipv6 {
+            (40, packet[6])
+        } else {
+            (usize::from(packet[0] & 0x0f) * 4, packet[9])
+        };
+        let l4_len = if protocol == 6 {
+            usize::from(packet[l3_len + 12] >> 4) * 4
+        } else {
+            0
+        };
+        let mut bytes = [0; MAX_HEADER];
+        bytes[0..6].copy_from_slice(&target);
+        bytes[6..12].copy_from_slice(&source);
+        bytes[12..14].copy_from_slice(if ipv6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
+        let len = ETHERNET + l3_len + l4_len;
+        bytes[ETHERNET..len].copy_from_slice(&packet[..l3_len + l4_len]);
+        Self {
+            bytes,
+            len,
+            ipv6,
+            l3_len,
+            l4_len,
+        }
+    }
+
+    /// True when the packet is a TCP segment.
+    pub fn is_tcp(&self) -> bool {
+        self.l4_len != 0
+    }
+
+    /// Bytes of the IP and TCP header.
+    pub fn ip_len(&self) -> usize {
+        self.l3_len + self.l4_len
+    }
+
+    /// The sequence number.
+    pub fn seq(&self) -> u32 {
+        let at = ETHERNET + self.l3_len + 4;
+        u32::from_be_bytes(self.bytes[at..at + 4].try_into().expect("four bytes"))
+    }
+
+    /// Whether SYN is set.
+    pub fn syn(&self) -> bool {
+        self.bytes[ETHERNET + self.l3_len + 13] & crate::classify::TcpFlags::SYN != 0
+    }
+
+    /// Completes a TCP segment with its payload and queues it on `port`.
+    ///
+    /// # Errors
+    /// [`TxError::Full`] when the port has no room.
+    pub fn send<'f, P: Port>(
+        mut self,
+        port: &mut P,
+        emitted: Emitted,
+        payload: impl Iterator<Item = Piece<'f, P::Frame>> + Clone,
+    ) -> Result<(), TxError>
+    where
+        P::Frame: Frame + 'f,
+    {
+        let offload = port.caps().tx_tcp_checksum;
+        let l4 = ETHERNET + self.l3_len;
+        let mut sum = pseudo_header(
+            &self.bytes[ETHERNET..],
+            self.ipv6,
+            (emitted.len - self.l3_len) as u32,
+        );
+        let checksum = if offload {
+            sum.folded()
+        } else {
+            sum.add(&self.bytes[l4..self.len]);
+            sum.add_pieces(payload.clone());
+            !sum.folded()
+        };
+        self.bytes[l4 + 16..l4 + 18].copy_from_slice(&checksum.to_be_bytes());
+        let header = TxHeader {
+            bytes: &self.bytes[..self.len],
+            offload: TxOffload {
+                tcp_checksum: offload,
+                segment_size: emitted.segment_size,
+                ipv6: self.ipv6,
+                l3_len: self.l3_len as u8,
+                l4_len: self.l4_len as u8,
+            },
+        };
+        port.tx_push(&header, payload)
+    }
+
+    /// Queues a packet that is not TCP: the Ethernet and IP header, and `body` with what is behind.
+    ///
+    /// # Errors
+    /// [`TxError::Full`] when the port has no room.
+    pub fn send_control<P: Port>(
+        self,
+        port: &mut P,
+        body: Option<&P::Frame>,
+    ) -> Result<(), TxError> {
+        let header = TxHeader {
+            bytes: &self.bytes[..self.len],
+            offload: TxOffload {
+                ipv6: self.ipv6,
+                l3_len: self.l3_len as u8,
+                ..TxOffload::default()
+            },
+        };
+        port.tx_push(
+            &header,
+            body.into_iter().map(|frame| Piece {
+                frame,
+                offset: 0,
+                len: frame.data().len() as u32,
+            }),
+        )
+    }
+}

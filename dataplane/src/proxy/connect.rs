@@ -1,0 +1,326 @@
+//! Connections to endpoints: which endpoint, a pooled connection or a new one, and back to the pool.
+
+use std::net::SocketAddr;
+
+use super::{Exchange, Role, Upstream};
+use crate::conn::{ConnRef, Ending};
+use crate::counters::{Counter, Drop, LocalReply};
+use crate::flow_table::{ConnId, FlowKey};
+use crate::mover::Mover;
+use crate::port::{FramePool, Port};
+use crate::settings::{ClusterId, EndpointId};
+use crate::worker::Worker;
+use smoltcp::socket::tcp;
+
+/// Ephemeral ports: well above what services listen on.
+const FIRST_PORT: u16 = 10_000;
+/// Ports tried for one connection before the endpoint counts as used up.
+const PORT_TRIES: u32 = 64;
+
+impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
+    /// Sends the head of the exchange's request over a pooled connection, or a new one. Where that
+    /// fails the client is answered.
+    pub(super) fn send_request(&mut self, id: ConnId, head: &[u8]) {
+        let Some((cluster, endpoint)) = self.next_endpoint(id) else {
+            return;
+        };
+        let upstream = match self.take_idle(cluster, endpoint) {
+            Some(upstream) => {
+                self.counters[Counter::UpstreamReused] += 1;
+                Some(upstream)
+            }
+            None => self.connect(id, cluster, endpoint),
+        };
+        self.start_upstream(id, upstream, head);
+    }
+
+    /// The same over a new connection, for a request that is sent again.
+    pub(super) fn send_request_fresh(&mut self, id: ConnId, head: &[u8]) {
+        let Some((cluster, endpoint)) = self.next_endpoint(id) else {
+            return;
+        };
+        let upstream = self.connect(id, cluster, endpoint);
+        self.start_upstream(id, upstream, head);
+    }
+
+    fn start_upstream(&mut self, id: ConnId, upstream: Option<ConnId>, head: &[u8]) {
+        let Some(upstream) = upstream else {
+            return;
+        };
+        let client = self.conns.reference(id);
+        if let Role::Upstream(role) = &mut self.conns[upstream].role {
+            role.client = Some(client);
+        }
+        let reference = self.conns.reference(upstream);
+        let endpoint = self.conns[upstream].key.map(|key| key.remote());
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.upstream = Some(reference);
+            exchange.attempts += 1;
+            exchange.endpoint = endpoint;
+        }
+        if !self.push_bytes(upstream, head) {
+            self.counters[Drop::NoFrame] += 1;
+            self.fail(id, 503, "out of buffers", LocalReply::Overloaded);
+            return;
+        }
+        self.list_egress(upstream);
+    }
+
+    /// The endpoint whose turn it is.
+    fn next_endpoint(&mut self, id: ConnId) -> Option<(ClusterId, EndpointId)> {
+        let cluster = self.exchange_mut(id)?.cluster;
+        let state = &mut self.proxy.clusters[usize::from(cluster.0)];
+        let endpoint = EndpointId(state.next);
+        state.next = (state.next + 1) % state.endpoints.len() as u16;
+        Some((cluster, endpoint))
+    }
+
+    /// A pooled connection that is still good. The one used last is the likeliest to be.
+    fn take_idle(&mut self, cluster: ClusterId, endpoint: EndpointId) -> Option<ConnId> {
+        loop {
+            let idle = &mut self.proxy.clusters[usize::from(cluster.0)].endpoints
+                [usize::from(endpoint.0)]
+            .idle;
+            let id = idle.pop()?;
+            self.idle -= 1;
+            let conn = &mut self.conns[id];
+            let good = conn.socket().state() == tcp::State::Established
+                && conn.recv.available() == 0
+                && conn.ending == Ending::Open;
+            if let Role::Upstream(upstream) = &mut conn.role {
+                upstream.idle_at = None;
+                upstream.served += 1;
+            }
+            self.timers.disarm(crate::worker::session_timer(id));
+            if good {
+                return Some(id);
+            }
+            self.close_upstream(id);
+        }
+    }
+
+    /// Opens a connection. Answers the client where that cannot be.
+    fn connect(
+        &mut self,
+        client: ConnId,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+    ) -> Option<ConnId> {
+        let config = &self.settings.clusters[usize::from(cluster.0)];
+        let port = config.port;
+        let state = &self.proxy.clusters[usize::from(cluster.0)];
+        if state.open >= config.max_connections {
+            self.fail(
+                client,
+                503,
+                "the cluster is at its limit of connections",
+                LocalReply::Overloaded,
+            );
+            return None;
+        }
+        let remote = state.endpoints[usize::from(endpoint.0)].address;
+        let lane = &mut self.lanes[usize::from(port.0)];
+        let source = lane.stack.source_for(remote.ip());
+        let next_hop = lane.neighbors.next_hop(remote.ip());
+        let (Some(source), Some(next_hop)) = (source, next_hop) else {
+            self.counters[Drop::NoRoute] += 1;
+            self.fail(
+                client,
+                502,
+                "no route to the endpoint",
+                LocalReply::ConnectFailed,
+            );
+            return None;
+        };
+        let mac = lane.neighbors.lookup(next_hop);
+        if mac.is_none() {
+            lane.neighbors.want(next_hop, self.now);
+        }
+        let slot = match self.free_flow(port, source, remote) {
+            Some((local, key)) => self
+                .conns
+                .take(|| self.rings.pair())
+                .map(|id| (id, local, key)),
+            None => None,
+        };
+        let Some((id, local, key)) = slot else {
+            self.counters[Drop::TcpNoConnectionSlot] += 1;
+            self.fail(
+                client,
+                503,
+                "no free connection or port",
+                LocalReply::Overloaded,
+            );
+            return None;
+        };
+        let conn = &mut self.conns[id];
+        conn.reset(&mut self.arena);
+        conn.key = Some(key);
+        conn.port = port;
+        conn.peer_mac = mac;
+        conn.role = Role::Upstream(Upstream {
+            cluster,
+            endpoint,
+            client: None,
+            idle_at: None,
+            established: false,
+            served: 0,
+        });
+        let started = self.lanes[usize::from(port.0)].stack.connect(
+            conn.set.get_mut(conn.handle),
+            local,
+            remote,
+        );
+        debug_assert!(started.is_ok(), "addresses of one family: {started:?}");
+        let inserted = self.flows.insert(key, id);
+        debug_assert!(inserted.is_ok(), "the flow table has room for every slot");
+        self.proxy.clusters[usize::from(cluster.0)].open += 1;
+        self.upstreams += 1;
+        if mac.is_none() {
+            self.lanes[usize::from(port.0)].waiting.push(id);
+        }
+        Some(id)
+    }
+
+    /// A local address whose flow to `remote` is free. Connections in TIME-WAIT still have theirs.
+    fn free_flow(
+        &mut self,
+        port: crate::settings::PortId,
+        source: std::net::IpAddr,
+        remote: SocketAddr,
+    ) -> Option<(SocketAddr, FlowKey)> {
+        for _ in 0..PORT_TRIES {
+            let next = self.proxy.next_port;
+            self.proxy.next_port = if next < FIRST_PORT || next == u16::MAX {
+                FIRST_PORT
+            } else {
+                next + 1
+            };
+            let local = SocketAddr::new(source, self.proxy.next_port);
+            let key = FlowKey::new(port, local, remote)?;
+            if self.flows.get(&key).is_none() {
+                return Some((local, key));
+            }
+        }
+        None
+    }
+
+    /// An exchange is over: its connection goes to the pool, or is closed.
+    pub(super) fn release_upstream(&mut self, exchange: &Exchange, whole: bool) {
+        let Some(reference) = exchange.upstream else {
+            return;
+        };
+        let Some(conn) = self.conns.resolve(reference) else {
+            return;
+        };
+        let reusable = whole
+            && exchange.upstream_persists
+            && conn.socket().state() == tcp::State::Established
+            && conn.recv.available() == 0
+            && conn.ending == Ending::Open;
+        let id = reference.id;
+        let Role::Upstream(upstream) = &mut conn.role else {
+            return;
+        };
+        upstream.client = None;
+        let (cluster, endpoint) = (upstream.cluster, upstream.endpoint);
+        let most = self.settings.clusters[usize::from(cluster.0)].max_idle as usize;
+        let idle = &mut self.proxy.clusters[usize::from(cluster.0)].endpoints
+            [usize::from(endpoint.0)]
+        .idle;
+        if reusable && self.draining.is_none() && idle.len() < most {
+            upstream.idle_at = Some(idle.len() as u32);
+            idle.push(id);
+            self.idle += 1;
+            self.arm_session(id, self.settings.timeouts.upstream_idle);
+        } else if whole {
+            self.close_upstream(id);
+        } else {
+            self.drop_upstream(reference);
+        }
+    }
+
+    /// Looks at a pooled connection that something has happened to: whatever it is, it ends.
+    pub(super) fn run_idle_upstream(&mut self, id: ConnId) {
+        let conn = &self.conns[id];
+        if conn.ending != Ending::Open {
+            let n = conn.recv.available();
+            if n > 0 {
+                self.discard(id, n);
+            }
+            return;
+        }
+        if conn.recv.available() > 0 || conn.peer_closed() {
+            self.close_upstream(id);
+        }
+    }
+
+    /// Closes a connection that no exchange uses.
+    pub(crate) fn close_upstream(&mut self, id: ConnId) {
+        self.leave_pool(id);
+        let conn = &mut self.conns[id];
+        if conn.ending == Ending::Open {
+            conn.ending = Ending::AfterFlush;
+        }
+        self.arm_session(id, super::timeouts::LINGER);
+        self.list_egress(id);
+        self.list_session(id);
+    }
+
+    /// Ends a connection in the middle of an exchange: nothing it brings is wanted any more.
+    pub(super) fn drop_upstream(&mut self, reference: ConnRef) {
+        let Some(conn) = self.conns.resolve(reference) else {
+            return;
+        };
+        if let Role::Upstream(upstream) = &mut conn.role {
+            upstream.client = None;
+        }
+        self.abort(reference.id);
+    }
+
+    /// Takes a connection out of the pool, if it is there.
+    pub(super) fn leave_pool(&mut self, id: ConnId) {
+        let Role::Upstream(upstream) = &mut self.conns[id].role else {
+            return;
+        };
+        let Some(at) = upstream.idle_at.take() else {
+            return;
+        };
+        let (cluster, endpoint) = (upstream.cluster, upstream.endpoint);
+        let idle = &mut self.proxy.clusters[usize::from(cluster.0)].endpoints
+            [usize::from(endpoint.0)]
+        .idle;
+        let _ = idle.swap_remove(at as usize);
+        self.idle -= 1;
+        if let Some(&moved) = idle.get(at as usize)
+            && let Role::Upstream(upstream) = &mut self.conns[moved].role
+        {
+            upstream.idle_at = Some(at);
+        }
+    }
+
+    /// A connection is about to be forgotten: whoever still counts on it must know.
+    pub(crate) fn session_ended(&mut self, id: ConnId) {
+        match &mut self.conns[id].role {
+            Role::Free => {}
+            Role::Client(client) => {
+                self.clients -= u64::from(client.established);
+                self.end_exchange(id);
+            }
+            Role::Upstream(_) => {
+                self.leave_pool(id);
+                let Role::Upstream(upstream) = &mut self.conns[id].role else {
+                    return;
+                };
+                let (cluster, client) = (upstream.cluster, upstream.client);
+                self.proxy.clusters[usize::from(cluster.0)].open -= 1;
+                self.upstreams -= 1;
+                if let Some(client) = client
+                    && self.conns.resolve(client).is_some()
+                {
+                    self.list_session(client.id);
+                }
+            }
+        }
+    }
+}

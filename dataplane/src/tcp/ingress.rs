@@ -1,0 +1,131 @@
+//! A segment meets its connection: payload into the receive queue, headers and filler to smoltcp.
+
+use super::phantom::strip_payload;
+use super::stack::{ACK_DELAY, Stack};
+use crate::classify::{ETHERNET, Segment, TcpFlags};
+use crate::conn::Conn;
+use crate::counters::Drop;
+use crate::payload::{Insert, SpanArena};
+use crate::port::Frame;
+use smoltcp::time::Duration;
+
+impl Stack {
+    /// Processes a segment for `conn`. `frames` are the packet's frames; without `room` its payload
+    /// is refused as if it had been lost, and only its acknowledgement counts. Returns why payload
+    /// was refused.
+    pub fn deliver<F: Frame>(
+        &mut self,
+        conn: &mut Conn,
+        arena: &mut SpanArena<F>,
+        segment: &Segment,
+        frames: &[F],
+        room: bool,
+        now: u64,
+    ) -> Option<Drop> {
+        if segment.flags.has(TcpFlags::SYN) && conn.remote_isn.is_none() {
+            conn.remote_isn = Some(segment.seq);
+        }
+        let mut refused = None;
+        if segment.payload_len > 0 && !segment.flags.has(TcpFlags::SYN | TcpFlags::RST) {
+            refused = if room {
+                store(conn, arena, segment, frames)
+            } else {
+                Some(Drop::TcpPoolLow)
+            };
+        }
+        let ip = &frames[0].data()[ETHERNET..ETHERNET + segment.header_len()];
+        let payload_len = if refused.is_some() {
+            0
+        } else {
+            segment.payload_len
+        };
+        let shown = self.device.offer(ip, payload_len);
+        if refused.is_some() {
+            strip_payload(shown, segment);
+        }
+        freshen_ack(conn, segment, shown);
+        // One acknowledgement a turn for bulk; for a single small segment wait whether an answer
+        // takes it along (RFC 9293 section 3.8.6.3).
+        let delay = if segment.payload_len > self.mss {
+            Duration::ZERO
+        } else {
+            ACK_DELAY
+        };
+        conn.socket_mut().set_ack_delay(Some(delay));
+        self.ingress(now, Some(&mut conn.set));
+
+        let socket = conn.socket();
+        let (queued, unacked) = (socket.recv_queue() as u64, socket.send_queue() as u64);
+        conn.recv.set_available(queued);
+        let acked = conn.send.told() - unacked;
+        conn.send.ack(arena, acked);
+        refused
+    }
+}
+
+/// Keeps the payload of a segment where the stream offset says.
+fn store<F: Frame>(
+    conn: &mut Conn,
+    arena: &mut SpanArena<F>,
+    segment: &Segment,
+    frames: &[F],
+) -> Option<Drop> {
+    let isn = conn.remote_isn?;
+    let readable = conn.recv.readable();
+    let expected = isn.wrapping_add(1).wrapping_add(readable as u32);
+    // Distance from what is expected next, in sequence space (RFC 9293 section 3.4).
+    let distance = i64::from(segment.seq.wrapping_sub(expected) as i32);
+    let window_end = conn.recv.consumed() + conn.socket().recv_capacity() as u64;
+    let mut start = readable as i64 + distance;
+    let mut offset = segment.payload_offset();
+    let mut left = segment.payload_len;
+    let mut outcome = Some(Drop::TcpOutOfWindow);
+    for frame in frames {
+        let held = (frame.data().len() as u32).saturating_sub(offset);
+        let len = held.min(left);
+        if len > 0 {
+            let skip = (-start).clamp(0, i64::from(len)) as u32;
+            if skip < len {
+                match conn.recv.insert(
+                    arena,
+                    frame,
+                    offset + skip,
+                    len - skip,
+                    (start + i64::from(skip)) as u64,
+                    window_end,
+                ) {
+                    Insert::Held => outcome = None,
+                    Insert::OutsideWindow => {}
+                    Insert::TooMany => return Some(Drop::TcpTooManyHoles),
+                }
+            }
+            start += i64::from(len);
+            left -= len;
+        }
+        offset = offset.saturating_sub(frame.data().len() as u32);
+    }
+    // A segment that brings nothing new is still shown whole: its sender must hear that.
+    if outcome == Some(Drop::TcpOutOfWindow) {
+        None
+    } else {
+        outcome
+    }
+}
+
+/// smoltcp drops a segment whose acknowledgement is older than the newest it has seen, payload and
+/// all; RFC 9293 section 3.10.7.4 wants only the acknowledgement ignored. So an old one is
+/// replaced by the newest, together with the window that came with it.
+fn freshen_ack(conn: &mut Conn, segment: &Segment, shown: &mut [u8]) {
+    let (Some(isn), true) = (conn.local_isn, segment.flags.has(TcpFlags::ACK)) else {
+        return;
+    };
+    let newest = isn.wrapping_add(1).wrapping_add(conn.send.acked() as u32);
+    let behind = newest.wrapping_sub(segment.ack) as i32;
+    let tcp = usize::from(segment.l3_len);
+    if behind > 0 && segment.payload_len > 0 {
+        shown[tcp + 8..tcp + 12].copy_from_slice(&newest.to_be_bytes());
+        shown[tcp + 14..tcp + 16].copy_from_slice(&conn.last_window.to_be_bytes());
+    } else if behind <= 0 {
+        conn.last_window = segment.window;
+    }
+}

@@ -1,0 +1,262 @@
+//! A worker: one core's share of everything, and the whole path of a byte on one screen.
+
+use std::sync::Arc;
+
+use crate::conn::ConnTable;
+use crate::counters::{Counter, Counters};
+use crate::flow_table::{ConnId, FlowTable};
+use crate::mover::{CopyBatch, Done, Mover};
+use crate::neighbor::Neighbors;
+use crate::payload::SpanArena;
+use crate::port::{FramePool, Port, RxBurst};
+use crate::proxy::Proxy;
+use crate::settings::Settings;
+use crate::tcp::{RingSource, Stack};
+use crate::timer_wheel::{TimerId, TimerWheel};
+
+mod egress;
+mod maintain;
+mod receive;
+
+pub(crate) use receive::{session_timer, tcp_timer};
+
+/// Timers that fire in one turn at most; the rest fire in the next.
+const TIMERS_PER_TURN: usize = 256;
+
+/// What one turn found to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// True when packets came or went, or anything else moved: the turn was not idle.
+    pub busy: bool,
+}
+
+/// A port and what the worker keeps for it.
+#[derive(Debug)]
+pub(crate) struct Lane<P: Port> {
+    pub port: P,
+    pub stack: Stack,
+    pub neighbors: Neighbors,
+    pub burst: RxBurst<P::Frame>,
+    /// Connections that wait for the Ethernet address of their next hop.
+    pub waiting: Vec<ConnId>,
+    /// Whether the link was told about the port's addresses.
+    pub announced: bool,
+}
+
+/// One worker. It owns its ports' queues, its frames, its connections; it shares nothing.
+pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) lanes: Vec<Lane<P>>,
+    pub(crate) pool: L,
+    pub(crate) mover: M,
+    pub(crate) batch: CopyBatch<P::Frame>,
+    pub(crate) done: Vec<Done<P::Frame>>,
+    pub(crate) arena: SpanArena<P::Frame>,
+    pub(crate) conns: ConnTable,
+    pub(crate) flows: FlowTable,
+    pub(crate) timers: TimerWheel,
+    pub(crate) rings: Box<dyn RingSource>,
+    pub(crate) proxy: Proxy,
+    /// Connections whose session has something to look at.
+    pub(crate) sessions: Vec<ConnId>,
+    /// Connections that may have something to send.
+    pub(crate) egress: Vec<ConnId>,
+    /// Connections whose payload waits for free frames.
+    pub(crate) starved: Vec<ConnId>,
+    /// Timers that have fired in this turn.
+    pub(crate) fired: Vec<TimerId>,
+    /// The frames of the packet that is being received.
+    pub(crate) packet: Vec<P::Frame>,
+    pub(crate) half_open: u32,
+    /// Payload frames are scarce: no new payload is taken in.
+    pub(crate) pool_low: bool,
+    /// Frames set aside for what is being written.
+    pub(crate) reserved: Vec<P::Frame>,
+    /// Open client connections.
+    pub(crate) clients: u64,
+    /// Open connections to endpoints.
+    pub(crate) upstreams: u64,
+    /// Of these, idle ones.
+    pub(crate) idle: u64,
+    /// When the end begins to be forced, once shutdown was asked for.
+    pub(crate) draining: Option<u64>,
+    drain_expired: bool,
+    /// When `maintain` last ran.
+    maintained: u64,
+    pub(crate) counters: Counters,
+    /// Time of this turn in ms.
+    pub(crate) now: u64,
+    /// Time of this turn in µs.
+    pub(crate) now_us: u64,
+}
+
+/// What a worker is made of.
+pub struct Parts<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
+    /// What to do; the same for all workers.
+    pub settings: Arc<Settings>,
+    /// One queue pair of each port, in the order of [`Settings::ports`].
+    pub ports: Vec<P>,
+    /// Frames to write into.
+    pub pool: L,
+    /// How payload moves.
+    pub mover: M,
+    /// Ring buffers for sockets.
+    pub rings: Box<dyn RingSource>,
+    /// Decides sequence numbers, ephemeral ports and hashes; random and secret outside of tests.
+    pub seed: u64,
+}
+
+impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> std::fmt::Debug
+    for Worker<P, L, M>
+{
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("connections", &self.conns.open())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
+    /// A worker at time `now_us`, with no connection.
+    pub fn new(parts: Parts<P, L, M>, now_us: u64) -> Self {
+        let now = now_us / 1000;
+        let settings = parts.settings;
+        let most = settings.limits.max_connections as usize;
+        let lanes = parts
+            .ports
+            .into_iter()
+            .zip(&settings.ports)
+            .enumerate()
+            .map(|(index, (port, config))| {
+                let caps = port.caps();
+                let seed = parts.seed.rotate_left(index as u32 + 1) ^ index as u64;
+                Lane {
+                    stack: Stack::new(config, caps, seed, now),
+                    neighbors: Neighbors::new(caps.mac, config, seed, now),
+                    burst: RxBurst::with_capacity(caps.max_burst),
+                    waiting: Vec::with_capacity(64),
+                    announced: false,
+                    port,
+                }
+            })
+            .collect();
+        Self {
+            proxy: Proxy::new(&settings, parts.seed),
+            lanes,
+            pool: parts.pool,
+            mover: parts.mover,
+            batch: CopyBatch::default(),
+            done: Vec::with_capacity(256),
+            arena: SpanArena::with_capacity(4096),
+            conns: ConnTable::new(most),
+            flows: FlowTable::new(most, parts.seed),
+            timers: TimerWheel::new(most * 2, now),
+            rings: parts.rings,
+            sessions: Vec::with_capacity(most),
+            egress: Vec::with_capacity(most),
+            starved: Vec::with_capacity(64),
+            fired: Vec::with_capacity(TIMERS_PER_TURN),
+            packet: Vec::with_capacity(64),
+            half_open: 0,
+            pool_low: false,
+            reserved: Vec::with_capacity(64),
+            clients: 0,
+            upstreams: 0,
+            idle: 0,
+            draining: None,
+            drain_expired: false,
+            maintained: u64::MAX,
+            counters: Counters::default(),
+            now,
+            now_us,
+            settings,
+        }
+    }
+
+    /// One turn: the whole path. Its work is bounded by the burst sizes of the ports and by the
+    /// room in their transmit queues; what does not fit waits for the next turn.
+    ///
+    /// `now_us` is the time in microseconds from any fixed point; it must not go back.
+    pub fn turn(&mut self, now_us: u64) -> Turn {
+        self.now_us = now_us;
+        self.now = now_us / 1000;
+
+        let mut busy = self.harvest(); //    copies finished since the last turn → send queues
+        busy |= self.receive(); //           packets → connections
+        busy |= self.run_sessions(); //      connections that changed → HTTP, copy jobs
+        self.submit(); //                    this turn's copy jobs → mover
+        busy |= self.harvest(); //           a CPU mover is done at once
+        busy |= self.expire(); //            timers due
+        busy |= self.send(); //              connections that changed → packets
+        self.maintain(); //                  neighbours, pool level, drain
+
+        self.counters[Counter::Turns] += 1;
+        self.counters[Counter::BusyTurns] += u64::from(busy);
+        Turn { busy }
+    }
+
+    /// Hands the copy jobs of this turn to the mover, all at once.
+    fn submit(&mut self) {
+        if !self.batch.is_empty() {
+            self.mover.submit(&mut self.batch);
+        }
+    }
+
+    /// Puts copied frames where they belong. Frames of connections that have ended go back to
+    /// their pool.
+    fn harvest(&mut self) -> bool {
+        self.mover.harvest(&mut self.done);
+        let any = !self.done.is_empty();
+        let mut done = std::mem::take(&mut self.done);
+        for Done { frame, tag } in done.drain(..) {
+            if let Some(conn) = self.conns.resolve(tag.conn) {
+                conn.send.complete(&mut self.arena, tag.span, frame);
+                self.list_egress(tag.conn.id);
+            }
+        }
+        self.done = done;
+        any
+    }
+
+    /// Notes that the session of a connection has something to look at.
+    pub(crate) fn list_session(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id];
+        if !conn.session_listed {
+            conn.session_listed = true;
+            self.sessions.push(id);
+        }
+    }
+
+    /// Notes that a connection may have something to send.
+    pub(crate) fn list_egress(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id];
+        if !conn.egress_listed {
+            conn.egress_listed = true;
+            self.egress.push(id);
+        }
+    }
+
+    /// Notes that the payload of a connection waits for free frames.
+    pub(crate) fn list_starved(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id];
+        if !conn.starved {
+            conn.starved = true;
+            self.starved.push(id);
+        }
+    }
+
+    /// The worker's counters, for its owner to add what only it knows.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// The worker's counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The worker's frame pool.
+    pub fn pool(&self) -> &L {
+        &self.pool
+    }
+}

@@ -1,0 +1,147 @@
+//! Packets out: every connection that may have something to send is asked until it has not.
+
+use smoltcp::socket::tcp;
+
+use crate::conn::Ending;
+use crate::counters::{Counter, Drop};
+use crate::flow_table::ConnId;
+use crate::mover::Mover;
+use crate::port::{FramePool, Port};
+use crate::proxy::Role;
+use crate::timer_wheel::TimerId;
+use crate::worker::{TIMERS_PER_TURN, Worker, tcp_timer};
+
+/// Packets one connection may send in a turn, so that one with a large window does not keep the
+/// others waiting.
+const PACKETS_PER_CONN: usize = 64;
+
+impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
+    /// Asks the connections on the list for packets, and hands these to the devices.
+    pub(super) fn send(&mut self) -> bool {
+        let any = !self.egress.is_empty();
+        let mut listed = std::mem::take(&mut self.egress);
+        for &id in &listed {
+            self.conns[id].egress_listed = false;
+            if self.conns[id].key.is_some() {
+                self.send_from(id);
+            }
+        }
+        listed.clear();
+        // What did not fit, or was listed meanwhile, is for the next turn.
+        listed.append(&mut self.egress);
+        self.egress = listed;
+        for lane in &mut self.lanes {
+            lane.port.tx_flush();
+        }
+        any
+    }
+
+    fn send_from(&mut self, id: ConnId) {
+        self.conns[id].tell();
+        let port = self.conns[id].port;
+        let Some(mac) = self.next_hop_mac(id) else {
+            return;
+        };
+        for round in 0.. {
+            let lane = &mut self.lanes[usize::from(port.0)];
+            if round == PACKETS_PER_CONN {
+                self.list_egress(id);
+                break;
+            }
+            if lane.port.tx_room() == 0 {
+                lane.port.tx_flush();
+                if lane.port.tx_room() == 0 {
+                    self.list_egress(id);
+                    break;
+                }
+            }
+            lane.stack.egress(self.now, &mut self.conns[id].set);
+            if !lane.stack.device.has_emitted() {
+                break;
+            }
+            self.emit(port, Some(id), mac);
+        }
+        self.settle(id);
+    }
+
+    /// After a connection was asked: end it, or note when it wants to be asked again.
+    fn settle(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id];
+        match conn.socket().state() {
+            tcp::State::Closed if conn.egress_listed => {}
+            tcp::State::Closed => return self.end_connection(id),
+            // A SYN that was reset leaves the socket listening again: nobody will come.
+            tcp::State::Listen => return self.end_connection(id),
+            tcp::State::Established => {
+                if let Role::Upstream(upstream) = &mut conn.role
+                    && !upstream.established
+                {
+                    upstream.established = true;
+                    self.counters[Counter::Connected] += 1;
+                }
+            }
+            _ => {}
+        }
+        let conn = &self.conns[id];
+        let lane = &mut self.lanes[usize::from(conn.port.0)];
+        match lane.stack.deadline(self.now, &conn.set) {
+            Some(at) if at <= self.now => self.timers.arm(tcp_timer(id), self.now + 1),
+            Some(at) => self.timers.arm(tcp_timer(id), at),
+            None => self.timers.disarm(tcp_timer(id)),
+        }
+    }
+
+    /// The Ethernet address that frames of a connection go to; without one it waits on a list.
+    fn next_hop_mac(&mut self, id: ConnId) -> Option<[u8; 6]> {
+        let conn = &mut self.conns[id];
+        if conn.peer_mac.is_some() {
+            return conn.peer_mac;
+        }
+        if conn.socket().state() == tcp::State::Closed {
+            // Given up before its next hop was known: there is nobody to tell.
+            self.counters[Drop::MacUnresolved] += 1;
+            self.end_connection(id);
+            return None;
+        }
+        let remote = conn.key?.remote().ip();
+        let lane = &mut self.lanes[usize::from(conn.port.0)];
+        let next_hop = lane.neighbors.next_hop(remote)?;
+        conn.peer_mac = lane.neighbors.lookup(next_hop);
+        if conn.peer_mac.is_none() {
+            lane.neighbors.want(next_hop, self.now);
+            if !lane.waiting.contains(&id) {
+                lane.waiting.push(id);
+            }
+        }
+        conn.peer_mac
+    }
+
+    /// Fires the timers that are due.
+    pub(super) fn expire(&mut self) -> bool {
+        let mut fired = std::mem::take(&mut self.fired);
+        let _ = self
+            .timers
+            .expire(self.now, TIMERS_PER_TURN, |timer| fired.push(timer));
+        let any = !fired.is_empty();
+        for &TimerId(timer) in &fired {
+            let id = ConnId(timer / 2);
+            if self.conns[id].key.is_none() {
+                continue;
+            }
+            if timer % 2 == 0 {
+                self.list_egress(id);
+            } else {
+                self.session_expired(id);
+            }
+        }
+        fired.clear();
+        self.fired = fired;
+        any
+    }
+
+    /// Whether a connection has given everything it has to the peer and may be forgotten.
+    pub(super) fn is_over(&self, id: ConnId) -> bool {
+        let conn = &self.conns[id];
+        conn.ending == Ending::Closed && conn.socket().state() == tcp::State::TimeWait
+    }
+}

@@ -1,0 +1,119 @@
+//! What a worker does besides packets: neighbours, the pool's level, and its own end.
+
+use crate::counters::{Counter, Gauge, PortValue, Timeout};
+use crate::flow_table::ConnId;
+use crate::mover::Mover;
+use crate::port::{FrameClass, FramePool, Port};
+use crate::proxy::{ClientState, Role};
+use crate::settings::PortId;
+use crate::worker::Worker;
+use crate::worker::receive::push_plain;
+
+/// Of each class of frames, one part in so many is kept from new payload, so that what is already
+/// inside can still get out.
+const RESERVE: u32 = 8;
+
+impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
+    pub(super) fn maintain(&mut self) {
+        if self.now == self.maintained {
+            return;
+        }
+        self.maintained = self.now;
+        let now = self.now;
+        for lane in &mut self.lanes {
+            let (neighbors, port) = (&mut lane.neighbors, &mut lane.port);
+            if !lane.announced {
+                lane.announced = true;
+                neighbors.announce(|frame| push_plain(port, frame));
+            }
+            neighbors.poll(now, |frame| push_plain(port, frame));
+        }
+        let low = |level: crate::port::PoolLevel| level.free < level.total / RESERVE;
+        self.pool_low =
+            low(self.pool.level(FrameClass::Small)) || low(self.pool.level(FrameClass::Large));
+        if let Some(deadline) = self.draining
+            && now >= deadline
+            && !self.drain_expired
+        {
+            self.drain_expired = true;
+            self.counters[Timeout::Drain] += self.clients;
+            self.abort_all();
+        }
+    }
+
+    /// Writes the gauges and the ports' own counters. Not for every turn: devices may be slow to
+    /// tell.
+    pub fn sample(&mut self) {
+        let small = self.pool.level(FrameClass::Small);
+        let large = self.pool.level(FrameClass::Large);
+        let c = &mut self.counters;
+        c[Gauge::ClientConnections] = self.clients;
+        c[Gauge::UpstreamConnections] = self.upstreams;
+        c[Gauge::UpstreamIdle] = self.idle;
+        c[Gauge::HalfOpen] = u64::from(self.half_open);
+        c[Gauge::SmallFrames] = u64::from(small.total);
+        c[Gauge::SmallFramesFree] = u64::from(small.free);
+        c[Gauge::LargeFrames] = u64::from(large.total);
+        c[Gauge::LargeFramesFree] = u64::from(large.free);
+        c[Counter::MoverBatches] = self.mover.stats().batches;
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let port = PortId(index as u8);
+            let stats = lane.port.stats();
+            c[PortValue::RxPackets.of(port)] = stats.rx_packets;
+            c[PortValue::RxBytes.of(port)] = stats.rx_bytes;
+            c[PortValue::TxPackets.of(port)] = stats.tx_packets;
+            c[PortValue::TxBytes.of(port)] = stats.tx_bytes;
+            c[PortValue::RxMissed.of(port)] = stats.rx_missed;
+            c[PortValue::RxNoFrame.of(port)] = stats.rx_no_frame;
+            c[PortValue::RxErrors.of(port)] = stats.rx_errors;
+            c[PortValue::TxErrors.of(port)] = stats.tx_errors;
+        }
+    }
+
+    /// Begins to end: no new connections, no new requests; what is under way may finish until the
+    /// drain time-out, then it is reset.
+    pub fn start_drain(&mut self) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.draining = Some(self.now + u64::from(self.settings.timeouts.drain));
+        let ids: Vec<ConnId> = self.conns.ids().collect();
+        for id in ids {
+            match &self.conns[id].role {
+                Role::Client(client) if matches!(client.state, ClientState::Head { .. }) => {
+                    self.list_session(id);
+                }
+                Role::Upstream(upstream) if upstream.client.is_none() => {
+                    self.close_upstream(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// True when a drain has come to its end: no connection is left but such as only wait out
+    /// TIME-WAIT.
+    pub fn drained(&self) -> bool {
+        self.draining.is_some() && self.conns.ids().all(|id| self.is_over(id))
+    }
+
+    /// Resets every connection.
+    pub fn abort_all(&mut self) {
+        let ids: Vec<ConnId> = self.conns.ids().collect();
+        for id in ids {
+            if !self.is_over(id) {
+                self.abort(id);
+            }
+        }
+    }
+
+    /// Connections, on both sides, TIME-WAIT included.
+    pub fn connections(&self) -> usize {
+        self.conns.open()
+    }
+
+    /// Runs of payload that the worker holds.
+    pub fn spans(&self) -> usize {
+        self.arena.used()
+    }
+}

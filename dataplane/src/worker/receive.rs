@@ -1,0 +1,371 @@
+//! Packets in: burst, classify, find the connection, let TCP see the segment.
+
+use smoltcp::socket::tcp;
+
+use crate::checksum::{Sum, pseudo_header};
+use crate::classify::{ETHERNET, Packet, Segment, TcpFlags, classify};
+use crate::conn::Ending;
+use crate::counters::{Counter, Drop};
+use crate::flow_table::ConnId;
+use crate::mover::Mover;
+use crate::neighbor::Outcome;
+use crate::port::{Frame, FrameClass, FramePool, Port, RxChecksum, RxPacket};
+use crate::proxy::{Client, Role};
+use crate::settings::PortId;
+use crate::worker::Worker;
+
+impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
+    /// Takes one burst from every port.
+    pub(super) fn receive(&mut self) -> bool {
+        let mut any = false;
+        for lane in 0..self.lanes.len() {
+            // Every packet may be answered at once. Without room for that many answers nothing is
+            // taken: the packets wait in the device, and their senders slow down.
+            let here = &mut self.lanes[lane];
+            if here.port.tx_room() < here.port.caps().max_burst {
+                here.port.tx_flush();
+                if here.port.tx_room() < here.port.caps().max_burst {
+                    continue;
+                }
+            }
+            let mut burst = std::mem::replace(
+                &mut here.burst,
+                crate::port::RxBurst {
+                    packets: Vec::new(),
+                    frames: Vec::new(),
+                },
+            );
+            let _ = here.port.rx_burst(&mut burst);
+            any |= !burst.packets.is_empty();
+            let mut frames = burst.frames.drain(..);
+            for packet in burst.packets.drain(..) {
+                let mut whole = std::mem::take(&mut self.packet);
+                whole.extend(frames.by_ref().take(usize::from(packet.frames)));
+                if let Err(reason) = self.receive_packet(PortId(lane as u8), &packet, &whole) {
+                    self.counters[reason] += 1;
+                }
+                whole.clear();
+                self.packet = whole;
+            }
+            drop(frames);
+            self.lanes[lane].burst = burst;
+        }
+        any
+    }
+
+    fn receive_packet(
+        &mut self,
+        port: PortId,
+        packet: &RxPacket,
+        frames: &[P::Frame],
+    ) -> Result<(), Drop> {
+        let lane = &mut self.lanes[usize::from(port.0)];
+        let head = frames.first().ok_or(Drop::RxShort)?.data();
+        if head.len() < ETHERNET {
+            return Err(Drop::RxShort);
+        }
+        if !lane
+            .neighbors
+            .is_for_us([head[0], head[1], head[2], head[3], head[4], head[5]])
+        {
+            return Err(Drop::RxNotOurs);
+        }
+        match classify(port, head, packet.len) {
+            Packet::Tcp(segment) => {
+                match packet.checksum {
+                    RxChecksum::Good => {}
+                    RxChecksum::Bad => return Err(Drop::RxBadChecksum),
+                    RxChecksum::Unverified => verify_tcp(&segment, frames)?,
+                }
+                self.receive_segment(port, &segment, frames)
+            }
+            Packet::Arp => self.receive_neighbor(port, frames, true),
+            Packet::Ndp => self.receive_neighbor(port, frames, false),
+            Packet::Ip { len } => self.receive_control(port, len, frames),
+            Packet::Ignore(reason) => Err(reason),
+        }
+    }
+
+    fn receive_segment(
+        &mut self,
+        port: PortId,
+        segment: &Segment,
+        frames: &[P::Frame],
+    ) -> Result<(), Drop> {
+        let mut found = self.flows.get(&segment.key);
+        if let Some(id) = found
+            && segment.flags.opens()
+            && self.retires(id, segment)
+        {
+            self.end_connection(id);
+            found = None;
+        }
+        let id = match found {
+            Some(id) => id,
+            None if segment.flags.opens() => match self.accept(port, segment)? {
+                Some(id) => id,
+                None => return self.refuse(port, segment, frames),
+            },
+            None => {
+                self.counters[Drop::TcpUnknownFlow] += 1;
+                return self.refuse(port, segment, frames);
+            }
+        };
+
+        let lane = &mut self.lanes[usize::from(port.0)];
+        let conn = &mut self.conns[id];
+        conn.peer_mac = Some(segment.source_mac);
+        // What a closing connection still sends is thrown away at once; it needs no frames.
+        let refused = lane.stack.deliver(
+            conn,
+            &mut self.arena,
+            segment,
+            frames,
+            !self.pool_low,
+            self.now,
+        );
+        self.emit(port, Some(id), segment.source_mac);
+        self.list_session(id);
+        self.list_egress(id);
+        match refused {
+            Some(reason) => Err(reason),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a SYN ends the connection it finds under its 4-tuple: one that is only waiting out
+    /// TIME-WAIT, when the SYN's number is beyond everything the old one has seen (RFC 9293
+    /// section 3.10.7.4, RFC 1122 section 4.2.2.13).
+    fn retires(&self, id: ConnId, segment: &Segment) -> bool {
+        let conn = &self.conns[id];
+        match conn.socket().state() {
+            tcp::State::Closed => true,
+            tcp::State::TimeWait => conn.remote_isn.is_some_and(|isn| {
+                let next = isn
+                    .wrapping_add(2)
+                    .wrapping_add(conn.recv.readable() as u32);
+                segment.seq.wrapping_sub(next) as i32 >= 0
+            }),
+            _ => false,
+        }
+    }
+
+    /// A fresh connection for a SYN to a listener; `None` when nobody listens there.
+    fn accept(&mut self, port: PortId, segment: &Segment) -> Result<Option<ConnId>, Drop> {
+        let Some(listener) = self.proxy.listener_for(port, segment.key.local()) else {
+            return Ok(None);
+        };
+        if self.draining.is_some() {
+            return Ok(None);
+        }
+        if self.half_open >= self.settings.limits.max_half_open {
+            return Err(Drop::TcpHalfOpenFull);
+        }
+        if self.pool_low {
+            return Err(Drop::TcpPoolLow);
+        }
+        let id = self
+            .conns
+            .take(|| self.rings.pair())
+            .ok_or(Drop::TcpNoConnectionSlot)?;
+        if self.flows.insert(segment.key, id).is_err() {
+            self.conns.give_back(id);
+            return Err(Drop::TcpNoConnectionSlot);
+        }
+        let conn = &mut self.conns[id];
+        conn.reset(&mut self.arena);
+        conn.key = Some(segment.key);
+        conn.port = port;
+        conn.half_open = true;
+        conn.role = Role::Client(Client::new(listener));
+        let listening = conn.socket_mut().listen(segment.key.local());
+        debug_assert!(listening.is_ok());
+        self.half_open += 1;
+        self.arm_session(id, self.settings.timeouts.request_head);
+        Ok(Some(id))
+    }
+
+    /// Answers a segment that no connection takes with RST, as smoltcp sees fit.
+    fn refuse(&mut self, port: PortId, segment: &Segment, frames: &[P::Frame]) -> Result<(), Drop> {
+        if segment.flags.has(TcpFlags::RST) {
+            return Ok(());
+        }
+        let stack = &mut self.lanes[usize::from(port.0)].stack;
+        let headers = &frames[0].data()[ETHERNET..ETHERNET + segment.header_len()];
+        let _ = stack.device.offer(headers, segment.payload_len);
+        stack.ingress(self.now, None);
+        self.counters[Counter::ResetsSent] += 1;
+        self.emit(port, None, segment.source_mac);
+        Ok(())
+    }
+
+    /// ICMP and whatever else smoltcp answers by itself. The packet is shown as it is.
+    fn receive_control(&mut self, port: PortId, len: u32, frames: &[P::Frame]) -> Result<(), Drop> {
+        let lane = &mut self.lanes[usize::from(port.0)];
+        let mut skip = ETHERNET;
+        let mut left = len as usize;
+        lane.stack.device.offer_control(frames.iter().map(|frame| {
+            let bytes = frame.data();
+            let from = skip.min(bytes.len());
+            let take = left.min(bytes.len() - from);
+            skip -= from;
+            left -= take;
+            &bytes[from..from + take]
+        }));
+        lane.stack.ingress(self.now, None);
+        let mut source = [0; 6];
+        source.copy_from_slice(&frames[0].data()[6..12]);
+        self.emit(port, None, source);
+        Ok(())
+    }
+
+    /// ARP and neighbour discovery. Connections that waited for what is now known may send.
+    fn receive_neighbor(
+        &mut self,
+        port: PortId,
+        frames: &[P::Frame],
+        arp: bool,
+    ) -> Result<(), Drop> {
+        let lane = &mut self.lanes[usize::from(port.0)];
+        let (neighbors, device) = (&mut lane.neighbors, &mut lane.port);
+        let frame = frames[0].data();
+        let reply = |reply: &[u8]| push_plain(device, reply);
+        let outcome = if arp {
+            neighbors.handle_arp(frame, self.now, reply)
+        } else {
+            neighbors.handle_ndp(frame, self.now, reply)
+        };
+        match outcome {
+            Outcome::Handled => Ok(()),
+            Outcome::Refused(reason) => Err(reason),
+            Outcome::Conflict { address, mac } => {
+                log::warn!("port {}: {address} is also used by {mac:02x?}", port.0);
+                Ok(())
+            }
+            Outcome::Known(_) => {
+                let mut waiting = std::mem::take(&mut lane.waiting);
+                for id in waiting.drain(..) {
+                    if self.conns[id].key.is_some() {
+                        self.list_egress(id);
+                    }
+                }
+                self.lanes[usize::from(port.0)].waiting = waiting;
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends what smoltcp has emitted for a connection, or for nobody.
+    pub(super) fn emit(&mut self, port: PortId, id: Option<ConnId>, target: [u8; 6]) {
+        let lane = &mut self.lanes[usize::from(port.0)];
+        let Some(emitted) = lane.stack.device.take_emitted() else {
+            return;
+        };
+        let packet = lane.stack.device.emitted_bytes(emitted.len);
+        let source = lane.port.caps().mac;
+        let headers = crate::emit::Headers::new(packet, source, target);
+        let payload_len = emitted.len - headers.ip_len();
+        let sent = if !headers.is_tcp() {
+            // The body behind the IP header travels in a frame of its own.
+            match self.pool.alloc(FrameClass::Small) {
+                Some(mut frame) if frame.capacity() >= payload_len => {
+                    let body = &packet[headers.ip_len()..];
+                    if let Some(room) = frame.room_mut() {
+                        room[..body.len()].copy_from_slice(body);
+                    }
+                    frame.set_len(body.len());
+                    headers.send_control(&mut lane.port, Some(&frame))
+                }
+                _ => {
+                    self.counters[Drop::NoFrame] += 1;
+                    return;
+                }
+            }
+        } else if let Some(id) = id {
+            let conn = &mut self.conns[id];
+            if headers.syn() {
+                conn.local_isn = Some(headers.seq());
+            }
+            if payload_len == 0 {
+                headers.send(&mut lane.port, emitted, std::iter::empty())
+            } else {
+                let acked = conn.send.acked();
+                let isn = conn.local_isn.unwrap_or_default();
+                let base = isn.wrapping_add(1).wrapping_add(acked as u32);
+                let start = acked + u64::from(headers.seq().wrapping_sub(base));
+                if start < conn.send.sent() {
+                    self.counters[Counter::Retransmissions] += 1;
+                }
+                let pieces = conn
+                    .send
+                    .pieces(&self.arena, start, start + payload_len as u64);
+                headers.send(&mut lane.port, emitted, pieces)
+            }
+        } else {
+            headers.send(&mut lane.port, emitted, std::iter::empty())
+        };
+        if sent.is_err() {
+            self.counters[Drop::TxPortError] += 1;
+        }
+    }
+
+    /// Forgets a connection: its flow, its timers, its frames.
+    pub(crate) fn end_connection(&mut self, id: ConnId) {
+        self.session_ended(id);
+        let conn = &mut self.conns[id];
+        if conn.half_open {
+            self.half_open -= 1;
+        }
+        if let Some(key) = conn.key.take() {
+            let _ = self.flows.remove(&key);
+        }
+        conn.reset(&mut self.arena);
+        conn.ending = Ending::Open;
+        self.timers.disarm(tcp_timer(id));
+        self.timers.disarm(session_timer(id));
+        self.conns.give_back(id);
+    }
+}
+
+/// Queues a frame that is complete as it is: ARP or neighbour discovery.
+pub(super) fn push_plain<P: Port>(port: &mut P, frame: &[u8]) {
+    // Lost when there is no room: whoever asked asks again.
+    let _ = port.tx_push(
+        &crate::port::TxHeader {
+            bytes: frame,
+            offload: crate::port::TxOffload::default(),
+        },
+        std::iter::empty(),
+    );
+}
+
+/// Verifies the TCP checksum over the true bytes (RFC 9293 section 3.1).
+fn verify_tcp<F: Frame>(segment: &Segment, frames: &[F]) -> Result<(), Drop> {
+    let l4_len = u32::from(segment.l4_len) + segment.payload_len;
+    let mut sum: Sum = pseudo_header(&frames[0].data()[ETHERNET..], segment.ipv6, l4_len);
+    let mut skip = ETHERNET + usize::from(segment.l3_len);
+    let mut left = l4_len as usize;
+    for frame in frames {
+        let bytes = frame.data();
+        let from = skip.min(bytes.len());
+        let take = left.min(bytes.len() - from);
+        sum.add(&bytes[from..from + take]);
+        skip -= from;
+        left -= take;
+    }
+    if left == 0 && sum.folded() == 0xffff {
+        Ok(())
+    } else {
+        Err(Drop::RxBadChecksum)
+    }
+}
+
+/// The timer of a connection's TCP state machine.
+pub(crate) fn tcp_timer(id: ConnId) -> crate::timer_wheel::TimerId {
+    crate::timer_wheel::TimerId(id.0 * 2)
+}
+
+/// The timer of a connection's session.
+pub(crate) fn session_timer(id: ConnId) -> crate::timer_wheel::TimerId {
+    crate::timer_wheel::TimerId(id.0 * 2 + 1)
+}

@@ -1,0 +1,76 @@
+//! Why minivoy did not start, or did not end well.
+
+use std::io;
+
+/// Each is one line with its remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// EAL, packet memory or a DPDK device: no hugepages, no such device, too few queues, …
+    #[error("{}", one_line(.0))]
+    Dpdk(#[from] dpdk::DpdkError),
+    /// An interface of the kernel: no such interface, down, no privilege, …
+    #[error("{}", one_line(.0))]
+    Packet(#[from] packet::Error),
+    /// `mtu` does not say what the interface has.
+    #[error(
+        "port {port}: interface {interface} has an MTU of {has}, the configuration says {wanted}: \
+         `ip link set dev {interface} mtu {wanted}`, or leave `mtu` out"
+    )]
+    PacketMtu {
+        /// The port's name.
+        port: String,
+        /// The interface.
+        interface: String,
+        /// What it has.
+        has: u32,
+        /// What the configuration wants.
+        wanted: u16,
+    },
+    /// Several workers, and a packet port.
+    #[error(
+        "{workers} workers, but port {port} is a packet port, and its kernel spreads replies of \
+         origins over workers as it likes: give EAL one core (-l N) in this release"
+    )]
+    PacketWorkers {
+        /// Workers wanted.
+        workers: usize,
+        /// The packet port's name.
+        port: String,
+    },
+    /// Several workers, and clusters to connect to.
+    #[error(
+        "{workers} workers, but connections to origins are not yet opened so that RSS returns their \
+         replies to the worker that opened them: give EAL one core (-l N) in this release"
+    )]
+    DpdkWorkers {
+        /// Workers wanted.
+        workers: usize,
+    },
+    /// No memory for sockets' rings.
+    #[error("no memory for the ring buffers of sockets: {0}; lower limits.session_buffer")]
+    Rings(io::Error),
+    /// A thread could not be made.
+    #[error("cannot start the thread {name}: {source}; look at `ulimit -u` and the pids cgroup")]
+    Thread {
+        /// The thread.
+        name: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Packet memory did not come back.
+    #[error(
+        "{missing} frames were not returned when the workers ended: a fault in minivoy, please \
+         report it with the log"
+    )]
+    FramesLost {
+        /// How many.
+        missing: u32,
+    },
+}
+
+/// EAL may have said several lines.
+fn one_line(error: &impl ToString) -> String {
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.join("; ")
+}

@@ -1,0 +1,247 @@
+//! One worker on its lcore, from its ports to its last packet.
+//!
+//! The engine's worker is not `Send`: it is built here, on the thread that will run it, from parts
+//! that are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dataplane::counters::{Counter, Drop, Gauge, SharedCounters};
+use dataplane::mover::{AnyMover, MemMover, ZeroCopy};
+use dataplane::port::{FrameClass, FramePool, Port};
+use dataplane::settings::Settings;
+use dataplane::worker::{Parts, Worker};
+use dpdk::{LcoreId, Mbuf, MbufPool};
+
+use super::any_port::AnyPort;
+use super::clock::{Clock, unix_ns};
+use super::error::StartError;
+use super::ports::OpenPort;
+use super::record::record;
+use super::rings::Rings;
+use crate::access_log::AccessLogSender;
+use crate::cli::Mover;
+use crate::signals::Signals;
+
+const MS: u64 = 1_000_000;
+
+/// Time between two looks at the signals, in ns.
+const LOOK: u64 = MS;
+
+/// Time between two publications of the counters, in ns.
+const PUBLISH: u64 = 100 * MS;
+
+/// How long a drained worker goes on, in ns: its last segments leave, and a device that frees sent
+/// frames only when it is polled gets polled.
+const PARTING: u64 = 20 * MS;
+
+/// What the engine gets beyond `timeouts.drain` to end by itself, in ns.
+const GRACE: u64 = 1_000 * MS;
+
+/// Everything a worker is made of, on its way to its thread.
+#[derive(Debug)]
+pub struct Plan {
+    /// Number of the worker, from 0.
+    pub index: usize,
+    /// Where it runs.
+    pub lcore: LcoreId,
+    /// A queue of each port.
+    pub ports: Vec<OpenPort>,
+    /// Its packet memory.
+    pub pool: MbufPool,
+    /// What it is told.
+    pub settings: Arc<Settings>,
+    /// How it moves payload.
+    pub mover: Mover,
+    /// Rings for its sockets.
+    pub rings: Rings,
+    /// Secret of its sequence numbers and hashes.
+    pub seed: u64,
+    /// Where finished exchanges go.
+    pub access_log: Option<AccessLogSender>,
+    /// Asks for shutdown.
+    pub signals: Signals,
+    /// Set when a worker could not start: then the others end too.
+    pub failed: Arc<AtomicBool>,
+    /// Where it publishes its counters.
+    pub counters: Arc<SharedCounters>,
+}
+
+impl Plan {
+    /// Builds the worker and runs it until it is drained. All its frames are back when this returns.
+    ///
+    /// # Errors
+    /// When a port cannot be made.
+    pub fn run(mut self) -> Result<(), StartError> {
+        let ports = std::mem::take(&mut self.ports).into_iter();
+        let ports: Result<Vec<AnyPort>, StartError> =
+            ports.map(|port| port.into_port(&self.pool)).collect();
+        match ports {
+            Ok(ports) => {
+                Running::new(self, ports).run();
+                Ok(())
+            }
+            Err(error) => {
+                self.failed.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    fn say_hello(&self, ports: &[AnyPort]) {
+        let names: Vec<&str> = ports
+            .iter()
+            .map(|port| port.caps().name.as_str())
+            .collect();
+        let mover = match self.mover {
+            Mover::Mem => "mem",
+            Mover::ZeroCopy => "zero-copy",
+        };
+        log::info!(
+            "worker {} on lcore {}: ports {}, mover {mover}",
+            self.index,
+            self.lcore.number(),
+            names.join(", "),
+        );
+        if self.index == 0 {
+            for listener in &self.settings.listeners {
+                log::info!("listening on {} ({})", listener.address, listener.name);
+            }
+        }
+    }
+}
+
+/// Where a worker is in its life. Times are the clock's, in ns.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Serving,
+    /// Until open exchanges have ended; `until` is when patience ends.
+    Draining { until: Option<u64> },
+    /// Until the last packets have left.
+    Parting { until: u64 },
+    Over,
+}
+
+struct Running {
+    worker: Worker<AnyPort, MbufPool, AnyMover<Mbuf>>,
+    clock: Clock,
+    phase: Phase,
+    index: usize,
+    /// Time given to open exchanges, in ms; 0: as long as they take.
+    drain_ms: u32,
+    access_log: Option<AccessLogSender>,
+    signals: Signals,
+    failed: Arc<AtomicBool>,
+    counters: Arc<SharedCounters>,
+}
+
+impl Running {
+    fn new(plan: Plan, ports: Vec<AnyPort>) -> Self {
+        plan.say_hello(&ports);
+        let clock = Clock::start();
+        let drain_ms = plan.settings.timeouts.drain;
+        let parts = Parts {
+            settings: plan.settings,
+            ports,
+            pool: plan.pool,
+            mover: match plan.mover {
+                Mover::Mem => AnyMover::Mem(MemMover::default()),
+                Mover::ZeroCopy => AnyMover::ZeroCopy(ZeroCopy),
+            },
+            rings: Box::new(plan.rings),
+            seed: plan.seed,
+        };
+        Self {
+            worker: Worker::new(parts, clock.now_ns() / 1000),
+            clock,
+            phase: Phase::Serving,
+            index: plan.index,
+            drain_ms,
+            access_log: plan.access_log,
+            signals: plan.signals,
+            failed: plan.failed,
+            counters: plan.counters,
+        }
+    }
+
+    /// Turn after turn. The clock is read once for each: the end of one is the beginning of the
+    /// next.
+    fn run(mut self) {
+        let mut now = self.clock.now_ns();
+        let (mut next_look, mut next_publish) = (now, now);
+        loop {
+            let turn = self.worker.turn(now / 1000);
+            self.log_exchanges();
+            let before = std::mem::replace(&mut now, self.clock.now_ns());
+            let time = if turn.busy {
+                Counter::BusyNanos
+            } else {
+                Counter::IdleNanos
+            };
+            self.worker.counters_mut()[time] += now - before;
+
+            if now >= next_look {
+                next_look = now + LOOK;
+                self.phase = self.next_phase(now);
+                if matches!(self.phase, Phase::Over) {
+                    break;
+                }
+            }
+            if now >= next_publish {
+                next_publish = now + PUBLISH;
+                self.publish();
+            }
+        }
+        self.publish();
+    }
+
+    fn next_phase(&mut self, now: u64) -> Phase {
+        match self.phase {
+            Phase::Serving
+                if self.signals.shutdown_requested() || self.failed.load(Ordering::Relaxed) =>
+            {
+                log::info!("worker {}: draining", self.index);
+                self.worker.start_drain();
+                let patience = u64::from(self.drain_ms) * MS + GRACE;
+                let until = (self.drain_ms > 0).then_some(now + patience);
+                Phase::Draining { until }
+            }
+            Phase::Draining { .. } if self.worker.drained() => Phase::Parting {
+                until: now + PARTING,
+            },
+            Phase::Draining { until: Some(until) } if now >= until => {
+                log::warn!(
+                    "worker {}: exchanges are still open, their connections are reset",
+                    self.index
+                );
+                self.worker.abort_all();
+                Phase::Parting {
+                    until: now + PARTING,
+                }
+            }
+            Phase::Parting { until } if now >= until => Phase::Over,
+            phase => phase,
+        }
+    }
+
+    /// Hands what the engine reported to the access log.
+    fn log_exchanges(&mut self) {
+        let Some(log) = &self.access_log else { return };
+        let mut refused = 0;
+        self.worker.take_access(|entry| {
+            refused += u64::from(!log.send(record(entry, unix_ns())));
+        });
+        self.worker.counters_mut()[Drop::AccessLogFull] += refused;
+    }
+
+    fn publish(&mut self) {
+        let small = self.worker.pool().level(FrameClass::Small);
+        let large = self.worker.pool().level(FrameClass::Large);
+        let counters = self.worker.counters_mut();
+        counters[Gauge::SmallFrames] = small.total.into();
+        counters[Gauge::SmallFramesFree] = small.free.into();
+        counters[Gauge::LargeFrames] = large.total.into();
+        counters[Gauge::LargeFramesFree] = large.free.into();
+        counters.publish(&self.counters);
+    }
+}
