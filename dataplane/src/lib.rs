@@ -24,6 +24,6 @@ pub mod checksum;
 pub mod counters;
 pub mod neighbor;
 pub mod rss;
-pub mod timer_wheel;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod timer_wheel;

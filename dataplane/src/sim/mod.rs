@@ -20,8 +20,10 @@ pub mod port;
 pub mod rng;
 pub mod segment;
 pub mod wire;
+pub mod world;
 
 pub use pool::{SimFrame, SimPool};
 pub use port::{PortOptions, SimPort, Split};
 pub use rng::Rng;
 pub use wire::{Clock, End, Faults, Wire};
+pub use world::{Setup, World};
