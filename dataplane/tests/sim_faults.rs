@@ -4,7 +4,7 @@
 
 mod sim_common;
 
-use dataplane::sim::client::Plan;
+use dataplane::sim::client::{Exchange, Plan};
 use dataplane::sim::{Faults, PortOptions, Rng, Setup, Split, World};
 use sim_common::{SECOND, any_exchange, assert_settles, assert_whole, mover};
 
@@ -59,9 +59,12 @@ fn any_port(rng: &mut Rng) -> PortOptions {
 
 fn any_plan(rng: &mut Rng) -> Plan {
     let count = rng.between(1, 6);
-    let mut exchanges: Vec<_> = (0..count).map(|_| any_exchange(rng, 200_000)).collect();
-    // A close-delimited response does not end a client's connection when the proxy can chunk it.
-    exchanges.last_mut().expect("at least one").close = rng.chance(300_000);
+    let exchanges = (0..count)
+        .map(|_| Exchange {
+            close: rng.chance(100_000),
+            ..any_exchange(rng, 200_000)
+        })
+        .collect();
     Plan {
         start_us: rng.below(500_000),
         exchanges,

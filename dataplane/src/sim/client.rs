@@ -209,13 +209,17 @@ impl Outcome {
 struct Connection {
     plan: Plan,
     socket: Option<SocketHandle>,
+    /// The socket before this one, until the client has taken note of it.
+    left: Option<SocketHandle>,
     out: Vec<u8>,
     out_at: usize,
     /// Requests put into `out`.
     asked: usize,
     reader: Reader,
-    /// The status of the response whose body is being read, and whether it ends the connection.
-    reading: Option<(u16, bool)>,
+    /// The status of the response whose body is being read.
+    reading: Option<u16>,
+    /// The last response said that the connection ends with it.
+    last: bool,
     write_at: u64,
     read_at: u64,
     outcome: Outcome,
@@ -245,11 +249,13 @@ impl Client {
                 },
                 plan,
                 socket: None,
+                left: None,
                 out: Vec::new(),
                 out_at: 0,
                 asked: 0,
                 reader: Reader::new(Kind::Response),
                 reading: None,
+                last: false,
                 write_at: 0,
                 read_at: 0,
             })
@@ -301,6 +307,10 @@ impl Client {
                 moved = true;
             }
             let (some, at) = connection.run(net);
+            if connection.socket.is_none() {
+                // Closed as announced, with requests left: the next turn opens another one.
+                self.closing.extend(connection.left.take());
+            }
             moved |= some;
             wake = wake.min(at);
             if connection.outcome.finished {
@@ -334,6 +344,17 @@ impl Connection {
         }
         self.outcome.error = error;
         self.outcome.finished = true;
+    }
+
+    /// Leaves a connection that was closed as announced; the requests not answered go to a new one.
+    fn start_over(&mut self, net: &mut Net<'_>) {
+        self.left = self.socket.take();
+        net.tcp(self.left.expect("it was opened")).close();
+        self.out.clear();
+        self.out_at = 0;
+        self.asked = self.outcome.statuses.len();
+        self.reader = Reader::new(Kind::Response);
+        self.last = false;
     }
 
     fn run(&mut self, net: &mut Net<'_>) -> (bool, u64) {
@@ -404,6 +425,9 @@ impl Connection {
             self.finish(net, Some("aborted as planned".into()));
         } else if self.outcome.statuses.len() == self.outcome.wanted {
             self.finish(net, None);
+        } else if ended && self.last && self.outcome.error.is_none() {
+            self.start_over(net);
+            moved = true;
         } else if ended && !self.outcome.finished {
             let error = format!("closed after {} responses", self.outcome.statuses.len());
             self.finish(net, Some(error));
@@ -440,14 +464,15 @@ impl Connection {
                     if head.status == 200 {
                         let seed = pattern::response_seed(&exchange.path());
                         self.reader.begin_body(body, seed);
-                        self.reading = Some((200, head.close));
+                        self.reading = Some(200);
+                        self.last = head.close || body == Body::UntilClose;
                     } else {
                         self.outcome.statuses.push(head.status);
                         return Err(format!("status {}", head.status));
                     }
                 }
                 Step::End => {
-                    let Some((status, _)) = self.reading.take() else {
+                    let Some(status) = self.reading.take() else {
                         continue;
                     };
                     let expected = self.plan.exchanges[self.outcome.statuses.len()].expected();
