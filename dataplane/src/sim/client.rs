@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use smoltcp::iface::SocketHandle;
-use smoltcp::socket::tcp::State;
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::wire::IpEndpoint;
 
 use super::host::Net;
@@ -282,6 +282,31 @@ impl Client {
             .map(|connection| &connection.outcome)
     }
 
+    /// Where each connection that has no outcome yet stands, for whoever finds out why.
+    pub fn standing(&self, sockets: &SocketSet<'static>) -> Vec<String> {
+        let open = self.connections.iter().enumerate();
+        open.filter(|(_, connection)| !connection.outcome.finished)
+            .map(|(i, connection)| {
+                let socket = connection.socket.map(|handle| {
+                    let socket = sockets.get::<Socket<'_>>(handle);
+                    (
+                        socket.state(),
+                        socket.local_endpoint(),
+                        socket.send_queue(),
+                        socket.recv_queue(),
+                    )
+                });
+                format!(
+                    "connection {i}: socket {socket:?}, asked {}, unsent {}, answered {}, {:?}",
+                    connection.asked,
+                    connection.out.len() - connection.out_at,
+                    connection.outcome.statuses.len(),
+                    connection.reader
+                )
+            })
+            .collect()
+    }
+
     /// Goes on with every connection. Returns whether anything moved, and when to go on.
     pub(super) fn run(&mut self, net: &mut Net<'_>) -> (bool, u64) {
         let mut moved = false;
@@ -326,9 +351,7 @@ impl Client {
 impl Connection {
     fn open(&mut self, net: &mut Net<'_>, target: SocketAddr, buffer: usize, port: u16) {
         let handle = net.socket(buffer);
-        let socket = net
-            .sockets
-            .get_mut::<smoltcp::socket::tcp::Socket<'_>>(handle);
+        let socket = net.sockets.get_mut::<Socket<'_>>(handle);
         socket
             .connect(net.iface.context(), IpEndpoint::from(target), port)
             .expect("the target can be reached");

@@ -220,6 +220,14 @@ impl Host {
         out.append(&mut self.device.tx);
     }
 
+    /// What is under way here, for whoever finds out why.
+    pub fn standing(&self) -> Vec<String> {
+        match &self.program {
+            Program::Client(client) => client.standing(&self.sockets),
+            Program::Origin(origin) => origin.standing(&self.sockets),
+        }
+    }
+
     /// The client that runs here.
     pub fn client(&self) -> Option<&Client> {
         match &self.program {

@@ -64,13 +64,22 @@ enum State {
 }
 
 /// Takes bytes as they come, finds the messages in them and compares their bodies.
-#[derive(Debug)]
 pub struct Reader {
     kind: Kind,
     state: State,
     buffer: Vec<u8>,
     seed: u64,
     offset: u64,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("state", &self.state)
+            .field("offset", &self.offset)
+            .field("unread", &self.buffer.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Reader {

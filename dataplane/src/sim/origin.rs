@@ -1,7 +1,7 @@
 //! An HTTP origin that does what the path tells it and compares the request bodies.
 
-use smoltcp::iface::SocketHandle;
-use smoltcp::socket::tcp::State;
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{Socket, State};
 
 use super::client::append_chunked;
 use super::host::Net;
@@ -80,6 +80,32 @@ impl Origin {
     /// Connections that are not closed yet.
     pub fn open(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Where each connection stands, for whoever finds out why.
+    pub fn standing(&self, sockets: &SocketSet<'static>) -> Vec<String> {
+        let waiting = self.waiting.iter().map(|handle| {
+            let state = sockets.get::<Socket<'_>>(*handle).state();
+            (*handle, format!("{state:?}"))
+        });
+        let open = self.connections.iter().map(|connection| {
+            let socket = sockets.get::<Socket<'_>>(connection.socket);
+            let state = format!(
+                "{:?} {:?}, unsent {} + {}, {:?}, {:?}",
+                socket.state(),
+                socket.remote_endpoint(),
+                connection.out.len() - connection.out_at,
+                socket.send_queue(),
+                connection.then,
+                connection.reader
+            );
+            (connection.socket, state)
+        });
+        waiting
+            .chain(open)
+            .filter(|(_, state)| state != "Listen")
+            .map(|(handle, state)| format!("{handle}: {state}"))
+            .collect()
     }
 
     /// Goes on with every connection. Returns whether anything moved, and when to go on.

@@ -3,6 +3,7 @@
 
 use dataplane::mover::{AnyMover, MemMover, ZeroCopy};
 use dataplane::sim::client::{Answer, Exchange, Method, Plan};
+use dataplane::sim::host::Host;
 use dataplane::sim::{Rng, SimFrame, World};
 
 pub type AnyWorld = World<AnyMover<SimFrame>>;
@@ -69,9 +70,10 @@ pub fn assert_whole(world: &AnyWorld, what: &str) {
     for (i, outcome) in world.outcomes().enumerate() {
         assert!(
             outcome.whole(),
-            "{what}: connection {i}: {outcome:?} at {} µs; {:?}",
+            "{what}: connection {i}: {outcome:?} at {} µs; {:?}; {:#?}",
             world.clock.now(),
-            world.worker.counters()
+            world.worker.counters(),
+            world.hosts.iter().map(Host::standing).collect::<Vec<_>>()
         );
     }
     for origin in world.origins() {
