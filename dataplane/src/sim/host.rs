@@ -183,6 +183,11 @@ impl Host {
         }
     }
 
+    /// Lets the host run at once: its program was changed.
+    pub fn wake(&mut self) {
+        self.next_at = 0;
+    }
+
     /// When the host wants to run next; `u64::MAX`: only when a packet comes.
     pub fn next_at(&self) -> u64 {
         if self.dead { u64::MAX } else { self.next_at }

@@ -112,6 +112,10 @@ pub struct World<M: Mover<SimFrame>> {
     pub hosts: Vec<Host>,
     /// Where clients connect.
     pub target: SocketAddr,
+    /// A clock to measure the worker's turns with, if somebody wants to know.
+    pub meter: Option<fn() -> u64>,
+    /// What the worker's turns took by that clock.
+    pub metered: u64,
     rng: Rng,
     ipv6: bool,
     host_mtu: usize,
@@ -212,6 +216,8 @@ impl<M: Mover<SimFrame>> World<M> {
             wires,
             hosts: Vec::new(),
             target,
+            meter: None,
+            metered: 0,
             rng,
             ipv6: setup.ipv6,
             host_mtu: setup.host_mtu,
@@ -326,7 +332,11 @@ impl<M: Mover<SimFrame>> World<M> {
             }
         }
         if self.turn_at() <= now {
+            let before = self.meter.map(|clock| clock());
             let busy = self.worker.turn(now).busy;
+            if let (Some(clock), Some(before)) = (self.meter, before) {
+                self.metered += clock() - before;
+            }
             self.last_turn = now;
             self.next_turn = now + if busy { TURN_US * 2 } else { IDLE_TURN_US };
         }
