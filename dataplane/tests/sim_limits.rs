@@ -81,7 +81,7 @@ fn one_byte_packets_do_not_pin_the_pool() {
         let _ = world.add_client(64 * 1024, vec![drip; 4]);
         world.run_for(2 * SECOND);
         let received = world.wires[CLIENTS].stats(End::Hosts).sent;
-        assert!(received > 30_000, "only {received} packets were sent");
+        assert!(received > 15_000, "only {received} packets were sent");
         let used = most_used(&world);
         assert!(
             used <= 256,

@@ -225,12 +225,14 @@ impl Host {
         out.append(&mut self.device.tx);
     }
 
-    /// What is under way here, for whoever finds out why.
+    /// What is under way here, for whoever finds out why; not more than a few lines of it.
     pub fn standing(&self) -> Vec<String> {
-        match &self.program {
+        let mut lines = match &self.program {
             Program::Client(client) => client.standing(&self.sockets),
             Program::Origin(origin) => origin.standing(&self.sockets),
-        }
+        };
+        lines.truncate(4);
+        lines
     }
 
     /// The client that runs here.

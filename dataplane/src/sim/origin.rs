@@ -9,7 +9,7 @@ use super::message::{Head, Kind, Reader, Step};
 use super::pattern;
 
 /// Sockets that wait for a connection.
-const BACKLOG: usize = 32;
+const BACKLOG: usize = 128;
 
 /// What becomes of a connection when all that was to be sent is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,14 @@ impl Origin {
 
     /// Goes on with every connection. Returns whether anything moved, and when to go on.
     pub(super) fn run(&mut self, net: &mut Net<'_>) -> (bool, u64) {
+        // Closed before the last poll: if that was with a RST, it has been sent.
+        self.connections.retain(|connection| {
+            let open = net.tcp(connection.socket).state() != State::Closed;
+            if !open {
+                let _ = net.sockets.remove(connection.socket);
+            }
+            open
+        });
         let mut moved = self.accept(net);
         let mut wake = u64::MAX;
         if std::mem::take(&mut self.reset_all) {
@@ -139,13 +147,6 @@ impl Origin {
                 }
             }
         }
-        self.connections.retain(|connection| {
-            let open = net.tcp(connection.socket).state() != State::Closed;
-            if !open {
-                let _ = net.sockets.remove(connection.socket);
-            }
-            open
-        });
         (moved, wake)
     }
 
