@@ -120,7 +120,6 @@ choose_cores() {
 reserve_hugepages() {
     local mib=$1 dir=/sys/kernel/mm/hugepages/hugepages-2048kB want free before after
     EAL_MEMORY=(--no-huge -m "$mib")
-    HUGEPAGES=no
     if [ ! -w $dir/nr_hugepages ]; then
         say "no 2 MiB hugepages in this kernel: using --no-huge"
         return
@@ -140,7 +139,6 @@ reserve_hugepages() {
         return
     fi
     EAL_MEMORY=(--in-memory -m "$mib")
-    HUGEPAGES=yes
 }
 
 give_back() {
@@ -256,6 +254,13 @@ start() {
     ip netns exec "$LAB-$ns" "$@" >"$RUN/$name.log" 2>&1 &
     PID[$name]=$!
     undo "stop $name"
+}
+
+# attend COMMAND…: waits for the command as if it ran in the foreground, but so that a signal to the
+# script is acted upon at once and not when the command has ended.
+attend() {
+    "$@" &
+    wait $!
 }
 
 # stop NAME: SIGTERM, fifteen seconds of patience (minivoy drains for ten), SIGKILL. Returns the exit status of the process.

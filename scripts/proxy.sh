@@ -52,7 +52,7 @@ proxy_farewell() {
 run_wrk() {
     local threads=$((LOAD_CORES < 4 ? LOAD_CORES : 4)) out=$RUN/wrk.log
     [ "$threads" -le "$1" ] || threads=$1
-    in_ns client taskset -c "$LOAD_CPUS" \
+    attend in_ns client taskset -c "$LOAD_CPUS" \
         wrk -t"$threads" -c"$1" -d"$2s" --timeout 10s --latency "$3" >"$out" 2>&1 || {
         show_log wrk
         WRK_RATE=0 WRK_REQUESTS=0 WRK_P50=- WRK_P90=- WRK_P99=- WRK_ERRORS=1

@@ -105,18 +105,26 @@ impl PacketSocket {
         let mut sockets = Vec::with_capacity(usize::from(queues));
         let mut group = None;
         for _ in 0..queues {
-            let socket = Self::open_one(interface, link, options)?;
+            let socket = Self::open_one(interface, link, options, queues > 1)?;
             if queues > 1 {
                 group = Some(socket.join_fanout(group)?);
-                // Until it joined, the socket received every packet of the interface.
-                socket.discard_received();
             }
             sockets.push(socket);
+        }
+        if queues > 1 {
+            for socket in &sockets {
+                socket.unmute()?;
+            }
         }
         Ok(sockets)
     }
 
-    fn open_one(interface: &str, link: Link, options: &Options) -> Result<Self, Error> {
+    fn open_one(
+        interface: &str,
+        link: Link,
+        options: &Options,
+        muted: bool,
+    ) -> Result<Self, Error> {
         // Protocol 0: nothing is received before `bind` names the interface.
         // SAFETY: takes no pointers.
         let fd = unsafe {
@@ -142,6 +150,9 @@ impl PacketSocket {
         socket.set_flag(libc::PACKET_IGNORE_OUTGOING, "ignore outgoing packets")?;
         socket.set_buffers();
         socket.choose_path_to_device()?;
+        if muted {
+            socket.mute()?;
+        }
         socket.bind()?;
         if options.promiscuous {
             socket.add_membership(libc::PACKET_MR_PROMISC, "receive promiscuously")?;
@@ -317,10 +328,28 @@ impl PacketSocket {
         Ok((joined & 0xffff) as u16)
     }
 
-    /// Throws away what has been received so far.
-    fn discard_received(&self) {
-        // SAFETY: a length of zero: nothing is written through the null pointer.
-        while unsafe { libc::recv(self.fd.as_raw_fd(), std::ptr::null_mut(), 0, 0) } >= 0 {}
+    /// Lets nothing be received, by a filter that accepts no packet. Between being bound and
+    /// joining its group, and for packets under way even a little longer, a socket is offered
+    /// every packet of the interface; without the filter it would hand out what belongs to others.
+    fn mute(&self) -> Result<(), Error> {
+        let mut accept_nothing = libc::sock_filter {
+            code: (libc::BPF_RET | libc::BPF_K) as u16,
+            jt: 0,
+            jf: 0,
+            k: 0,
+        };
+        let program = libc::sock_fprog {
+            len: 1,
+            filter: &raw mut accept_nothing,
+        };
+        self.set_option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+            .map_err(|e| Error::from_os(&self.interface, "filter packets", e))
+    }
+
+    /// Undoes [`Self::mute`].
+    fn unmute(&self) -> Result<(), Error> {
+        self.set_option(libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &0_i32)
+            .map_err(|e| Error::from_os(&self.interface, "stop filtering packets", e))
     }
 
     fn add_membership(&self, kind: libc::c_int, doing: &'static str) -> Result<(), Error> {
@@ -373,7 +402,8 @@ impl PacketSocket {
     }
 
     fn set_option<T: Copy>(&self, level: i32, option: i32, value: &T) -> io::Result<()> {
-        // SAFETY: the pointer is to a live `T`, whose size is passed; the kernel only reads it.
+        // SAFETY: the pointer is to a live `T`, whose size is passed; the kernel only reads it, and
+        // what it points at (the one filter instruction) outlives the call.
         let result = unsafe {
             libc::setsockopt(
                 self.fd.as_raw_fd(),

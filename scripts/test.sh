@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change is merged: formatting, lints, unit and simulator tests,
+# the relay's tests, end-to-end tests in network namespaces. Needs root for the last two.
+#
+#   sudo scripts/test.sh
+#
+# Each step's output is shown as it comes; the first that fails ends the run.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+need_root
+install_packages "${BUILD_PACKAGES[@]}" "${LAB_PACKAGES[@]}" iputils-ping
+install_rust
+cd "$ROOT"
+
+step() {
+    local start=$SECONDS
+    say "$*"
+    "$@" || die "failed: $*"
+    say "$((SECONDS - start)) s"
+}
+
+step cargo fmt --all --check
+step cargo clippy -q --workspace --all-targets -- -D warnings
+step cargo test -q --workspace
+step cargo test -q -p relay --test namespaces -- --ignored
+step "$ROOT/scripts/e2e.sh"
+say "all passed"
