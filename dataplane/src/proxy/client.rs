@@ -94,7 +94,9 @@ pub(super) enum Step {
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Runs the sessions that changed in this turn.
     pub(crate) fn run_sessions(&mut self) -> bool {
-        if !self.starved.is_empty() && !self.pool_low {
+        // Even when the pool is low: what these sessions hold is what makes it low, and the reserve
+        // is there so that it can get out.
+        if !self.starved.is_empty() {
             let mut starved = std::mem::take(&mut self.starved);
             for id in starved.drain(..) {
                 self.conns[id].starved = false;
