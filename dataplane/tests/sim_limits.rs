@@ -125,8 +125,10 @@ fn everything_completes_with_hardly_any_frames() {
         for split in [Split::Whole, Split::Small] {
             let what = format!("zero-copy {zero_copy}, {split:?}");
             let mut setup = Setup {
-                small: 96,
-                large: 96,
+                // Both sides' windows are worth four times as many frames. One part in eight is the
+                // reserve; it must be more than a burst of each port.
+                small: 800,
+                large: 800,
                 port: PortOptions {
                     split,
                     ..PortOptions::default()
@@ -150,7 +152,12 @@ fn everything_completes_with_hardly_any_frames() {
                 },
                 ..Exchange::get(40_000)
             };
-            let plans = vec![plan(vec![Exchange::get(100_000), post]); 40];
+            let mut slow = plan(vec![Exchange::get(100_000), post]);
+            slow.read = Pace {
+                bytes: 4000,
+                every_us: 10_000,
+            };
+            let plans = vec![slow; 100];
             let _ = world.add_client(32 * 1024, plans);
             let _ = world.run_until(900 * SECOND, World::finished);
             assert_whole(&world, &what);

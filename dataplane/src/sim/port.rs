@@ -55,6 +55,9 @@ pub struct PortOptions {
     pub tx_queue: usize,
     /// Most packets the device takes at one flush.
     pub tx_per_flush: usize,
+    /// Frames of each class that the device keeps posted for receiving, beside the worker's pool:
+    /// it takes from them when that is empty.
+    pub rx_ring: u32,
     /// How long the device holds on to the frames of a packet it has sent, in µs.
     pub tx_hold_us: u64,
 }
@@ -73,6 +76,7 @@ impl Default for PortOptions {
             max_burst: 32,
             tx_queue: 256,
             tx_per_flush: usize::MAX,
+            rx_ring: 32,
             tx_hold_us: 20,
         }
     }
@@ -94,6 +98,7 @@ pub struct SimPort {
     wire: Wire,
     clock: Clock,
     pool: SimPool,
+    posted: SimPool,
     arrived: VecDeque<Vec<u8>>,
     queue: VecDeque<Queued>,
     /// Frames of packets that are sent, and until when the device holds them.
@@ -113,12 +118,14 @@ impl SimPort {
             max_pieces: 40,
             max_burst: options.max_burst,
         };
+        let posted = SimPool::new(options.rx_ring, options.rx_ring);
         Self {
             options,
             caps,
             wire,
             clock,
             pool,
+            posted,
             arrived: VecDeque::new(),
             queue: VecDeque::new(),
             held: VecDeque::new(),
@@ -154,7 +161,8 @@ impl SimPort {
                 Split::First(_) => (FrameClass::Large, LARGE),
                 Split::Pieces(n) => (FrameClass::Small, n.clamp(128, SMALL)),
             };
-            let Some(mut frame) = self.pool.alloc(class) else {
+            let frame = self.pool.alloc(class).or_else(|| self.posted.alloc(class));
+            let Some(mut frame) = frame else {
                 frames.truncate(start);
                 return None;
             };
@@ -197,6 +205,11 @@ impl SimPort {
             }
             self.wire.send(End::Port, now, frame);
         }
+    }
+
+    /// The frames posted for receiving.
+    pub fn posted(&self) -> SimPool {
+        self.posted.clone()
     }
 
     /// Packets in the transmit queue.

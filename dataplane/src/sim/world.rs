@@ -11,7 +11,7 @@ use super::port::{PortOptions, SimPort};
 use super::rng::Rng;
 use super::wire::{Clock, End, Faults, Wire};
 use crate::mover::Mover;
-use crate::port::{FrameClass, FramePool};
+use crate::port::FrameClass;
 use crate::settings::{Cluster, ClusterId, Listener, PortId, PortSettings, Route, Settings};
 use crate::tcp::RingSource;
 use crate::worker::{Parts, Worker};
@@ -106,6 +106,8 @@ pub struct World<M: Mover<SimFrame>> {
     pub worker: Worker<SimPort, SimPool, M>,
     /// Its frames.
     pub pool: SimPool,
+    /// The frames its ports keep posted.
+    pub posted: Vec<SimPool>,
     /// The clients' link and the origins' link.
     pub wires: [Wire; 2],
     /// All hosts; the origins come first.
@@ -191,7 +193,7 @@ impl<M: Mover<SimFrame>> World<M> {
             max_idle: setup.max_idle,
         }];
         let ring = settings.limits.session_buffer as usize;
-        let ports = (0..2)
+        let ports: Vec<SimPort> = (0..2)
             .map(|side| {
                 let options = PortOptions {
                     name: format!("sim{side}"),
@@ -201,6 +203,7 @@ impl<M: Mover<SimFrame>> World<M> {
                 SimPort::new(options, wires[side].clone(), clock.clone(), pool.clone())
             })
             .collect();
+        let posted = ports.iter().map(SimPort::posted).collect();
         let parts = Parts {
             settings: Arc::new(settings),
             ports,
@@ -213,6 +216,7 @@ impl<M: Mover<SimFrame>> World<M> {
             worker: Worker::new(parts, 0),
             clock,
             pool,
+            posted,
             wires,
             hosts: Vec::new(),
             target,
@@ -354,8 +358,9 @@ impl<M: Mover<SimFrame>> World<M> {
         let _ = self.run_until(limit, |world| world.worker.connections() == 0);
         // The devices let go of what they have sent.
         self.run_for(10_000);
-        let level = |class| self.pool.level(class);
-        let kept = [level(FrameClass::Small), level(FrameClass::Large)].map(|l| l.total - l.free);
+        let pools = || self.posted.iter().chain([&self.pool]);
+        let kept = [FrameClass::Small, FrameClass::Large]
+            .map(|class| pools().map(|pool| pool.used(class)).sum::<u32>());
         if self.worker.connections() == 0 && self.worker.spans() == 0 && kept == [0, 0] {
             return Ok(());
         }
