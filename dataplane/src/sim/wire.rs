@@ -117,10 +117,11 @@ impl Lane {
         let faults = self.faults;
         self.stats.sent += 1;
         self.idle_at = self.idle_at.max(now);
-        if faults.bandwidth != 0 {
-            // 24 bytes of every Ethernet frame are preamble, checksum and gap (IEEE 802.3).
-            self.idle_at += (bytes.len() as u64 + 24) * 8 * 1_000_000 / faults.bandwidth;
-        }
+        // 24 bytes of every Ethernet frame are preamble, checksum and gap (IEEE 802.3).
+        let bits = (bytes.len() as u64 + 24) * 8;
+        self.idle_at += (bits * 1_000_000)
+            .checked_div(faults.bandwidth)
+            .unwrap_or(0);
         if self.rng.chance(faults.loss) {
             self.stats.lost += 1;
             return;
