@@ -67,8 +67,9 @@ impl Stack {
     /// exactly the next sequence number, and its acknowledgement with it; RFC 9293 section
     /// 3.10.7.4 wants acknowledgements heeded all the same. A peer that probes the window sends
     /// from beyond it ever after: were its acknowledgements not heeded, two peers that wait for
-    /// each other's window would wait for ever. So smoltcp is shown the acknowledgement alone
-    /// first.
+    /// each other's window would wait for ever. The same happens when both have lost segments and
+    /// have gone back: what each sends is old to the other. So smoltcp is shown the acknowledgement
+    /// of such a segment alone first.
     fn heed_ack<F: Frame>(
         &mut self,
         conn: &mut Conn,
@@ -80,7 +81,7 @@ impl Stack {
         let socket = conn.socket();
         // Fewer bytes than the window's unit may be announced as none (RFC 7323 section 2.3).
         let closed = socket.recv_capacity() - socket.recv_queue() < 256;
-        let (Some(isn), true) = (conn.remote_isn, closed) else {
+        let Some(isn) = conn.remote_isn else {
             return;
         };
         if !segment.flags.has(TcpFlags::ACK) || segment.flags.has(TcpFlags::SYN | TcpFlags::RST) {
@@ -89,8 +90,15 @@ impl Stack {
         let expected = isn
             .wrapping_add(1)
             .wrapping_add(conn.recv.readable() as u32);
-        let beyond = segment.seq.wrapping_sub(expected);
-        if beyond as usize > socket.recv_capacity() || (beyond == 0 && segment.payload_len == 0) {
+        // Negative for a segment from before the next byte.
+        let beyond = i64::from(segment.seq.wrapping_sub(expected) as i32);
+        let near = beyond.unsigned_abs() <= socket.recv_capacity() as u64;
+        let refused = match beyond {
+            0 => closed && segment.payload_len > 0,
+            1.. => closed,
+            _ => beyond + i64::from(segment.payload_len) <= 0,
+        };
+        if !near || !refused {
             return;
         }
         let shown = self.device.offer(ip, 0);
