@@ -8,7 +8,7 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpEndpoint};
 
 use super::client::Client;
 use super::origin::Origin;
@@ -177,7 +177,7 @@ impl Host {
     /// Hands the host a packet if it is for it.
     pub fn receive(&mut self, bytes: &[u8]) {
         let multicast = bytes[0] & 1 != 0;
-        if !self.dead && (multicast || bytes[..6] == self.mac) {
+        if !self.dead && (multicast || bytes[..6] == self.mac) && !self.repeats_syn(bytes) {
             self.device.rx.push_back(bytes.to_vec());
             self.next_at = 0;
         }
@@ -186,6 +186,33 @@ impl Host {
     /// Lets the host run at once: its program was changed.
     pub fn wake(&mut self) {
         self.next_at = 0;
+    }
+
+    /// Whether a packet is a SYN for a connection that there is already. smoltcp shows a segment to
+    /// its sockets in order, and one that still listens may come before the one that has taken the
+    /// first SYN: it would take the second, and the peer would get two different answers.
+    fn repeats_syn(&self, bytes: &[u8]) -> bool {
+        let (source, l4) = match (bytes[12], bytes[13]) {
+            (0x08, 0x00) if bytes[23] == 6 => {
+                let source: [u8; 4] = bytes[26..30].try_into().expect("four bytes");
+                (IpAddr::from(source), 14 + usize::from(bytes[14] & 0xf) * 4)
+            }
+            (0x86, 0xdd) if bytes[20] == 6 => {
+                let source: [u8; 16] = bytes[22..38].try_into().expect("sixteen bytes");
+                (IpAddr::from(source), 54)
+            }
+            _ => return false,
+        };
+        // SYN without ACK.
+        if bytes.get(l4 + 13).is_none_or(|flags| flags & 0x12 != 0x02) {
+            return false;
+        }
+        let port = u16::from_be_bytes([bytes[l4], bytes[l4 + 1]]);
+        let peer = IpEndpoint::new(source.into(), port);
+        self.sockets.iter().any(|(_, socket)| {
+            let smoltcp::socket::Socket::Tcp(socket) = socket;
+            socket.remote_endpoint() == Some(peer) && socket.state() == tcp::State::SynReceived
+        })
     }
 
     /// When the host wants to run next; `u64::MAX`: only when a packet comes.
