@@ -24,4 +24,6 @@ pub mod checksum;
 pub mod counters;
 pub mod neighbor;
 pub mod rss;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod timer_wheel;

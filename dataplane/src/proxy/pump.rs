@@ -157,8 +157,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let n = self.afford(from, n);
         if n > 0 {
             match self.mover.mode() {
-                MoveMode::Reference => self.carry_references(from, to, n),
-                MoveMode::Copy => self.carry_copies(from, to, n),
+                MoveMode::Copy if n > u64::from(SMALL_RUN) => self.carry_copies(from, to, n),
+                MoveMode::Copy | MoveMode::Reference => self.carry_references(from, to, n),
             }
             self.conns[from].consumed(n);
             self.list_egress(from);

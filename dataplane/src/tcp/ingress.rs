@@ -34,6 +34,7 @@ impl Stack {
             };
         }
         let ip = &frames[0].data()[ETHERNET..ETHERNET + segment.header_len()];
+        self.heed_ack(conn, arena, segment, ip, now);
         let payload_len = if refused.is_some() {
             0
         } else {
@@ -60,6 +61,54 @@ impl Stack {
         let acked = conn.send.told() - unacked;
         conn.send.ack(arena, acked);
         refused
+    }
+
+    /// With a closed receive window smoltcp refuses every segment but one without payload at
+    /// exactly the next sequence number, and its acknowledgement with it; RFC 9293 section
+    /// 3.10.7.4 wants acknowledgements heeded all the same. A peer that probes the window sends
+    /// from beyond it ever after: were its acknowledgements not heeded, two peers that wait for
+    /// each other's window would wait for ever. The same happens when both have lost segments and
+    /// have gone back: what each sends is old to the other. So smoltcp is shown the acknowledgement
+    /// of such a segment alone first.
+    fn heed_ack<F: Frame>(
+        &mut self,
+        conn: &mut Conn,
+        arena: &mut SpanArena<F>,
+        segment: &Segment,
+        ip: &[u8],
+        now: u64,
+    ) {
+        let socket = conn.socket();
+        // Fewer bytes than the window's unit may be announced as none (RFC 7323 section 2.3).
+        let closed = socket.recv_capacity() - socket.recv_queue() < 256;
+        let Some(isn) = conn.remote_isn else {
+            return;
+        };
+        if !segment.flags.has(TcpFlags::ACK) || segment.flags.has(TcpFlags::SYN | TcpFlags::RST) {
+            return;
+        }
+        let expected = isn
+            .wrapping_add(1)
+            .wrapping_add(conn.recv.readable() as u32);
+        // Negative for a segment from before the next byte.
+        let beyond = i64::from(segment.seq.wrapping_sub(expected) as i32);
+        let near = beyond.unsigned_abs() <= socket.recv_capacity() as u64;
+        let refused = match beyond {
+            0 => closed && segment.payload_len > 0,
+            1.. => closed,
+            _ => beyond + i64::from(segment.payload_len) <= 0,
+        };
+        if !near || !refused {
+            return;
+        }
+        let shown = self.device.offer(ip, 0);
+        strip_payload(shown, segment);
+        freshen_ack(conn, segment, shown);
+        let tcp = usize::from(segment.l3_len);
+        shown[tcp + 4..tcp + 8].copy_from_slice(&expected.to_be_bytes());
+        self.ingress(now, Some(&mut conn.set));
+        let acked = conn.send.told() - conn.socket().send_queue() as u64;
+        conn.send.ack(arena, acked);
     }
 }
 
