@@ -55,7 +55,7 @@ enum Fault {
     Overtaken,
 }
 
-/// A mover with a delay and a fault in its 50th job.
+/// A mover with a delay and a fault in its 51st job.
 struct Faulty {
     mover: MemMover<HeapFrame>,
     waiting: Vec<Done<HeapFrame>>,
@@ -89,7 +89,7 @@ impl Mover<HeapFrame> for Faulty {
         let at = self.waiting.len() / 2;
         let mut job = self.waiting.swap_remove(at);
         self.handed += 1;
-        if self.handed == 50 {
+        if self.handed == 51 {
             match self.fault {
                 Fault::Byte => {
                     let last = job.frame.data().len() - 1;

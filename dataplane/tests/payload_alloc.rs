@@ -120,7 +120,7 @@ impl Session {
         self.send.tell(self.send.untold());
         assert!(self.send.all_told());
         for _ in 0..2 {
-            let mut at = from;
+            let mut at = self.send.acked();
             while at < self.send.told() {
                 let end = (at + u64::from(SEGMENT)).min(self.send.told());
                 let bytes: u32 = self
