@@ -129,8 +129,7 @@ fn padding_is_not_payload() {
 /// The payload may lie in other frames, the headers may not.
 #[test]
 fn only_headers_must_be_in_the_first_frame() {
-    for ipv6 in [false, true] {
-        let frame = tcp(ipv6, 0);
+    for frame in [tcp(false, 0), tcp(false, 12), tcp(true, 0)] {
         let headers = segment(&frame).payload_offset() as usize;
         for head in 0..=frame.len() {
             let seen = classify(PortId(0), &frame[..head], frame.len() as u32);
@@ -228,6 +227,9 @@ fn other_protocols() {
     let total = (ping.len() - ETHERNET) as u32;
     ping.extend_from_slice(&[0; 5]);
     assert!(matches!(look(&ping), Packet::Ip { len } if len == total));
+    // Less than its own header.
+    ping[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&19u16.to_be_bytes());
+    assert_eq!(dropped(&ping), Drop::RxShort);
 
     let mut v6 = tcp(true, 0);
     let total = (v6.len() - ETHERNET) as u32;

@@ -31,6 +31,10 @@ struct Bench {
     pool: HeapPool,
     /// The next number the peer sends.
     peer_seq: u32,
+    /// Whether there are frames to keep payload in.
+    room: bool,
+    /// Whether the last segment was answered at once.
+    answered: bool,
     now: u64,
 }
 
@@ -56,6 +60,8 @@ impl Bench {
             arena: SpanArena::with_capacity(16),
             pool: HeapPool::new(64, 1),
             peer_seq: 0x7fff_ff00,
+            room: true,
+            answered: false,
             now: 0,
         }
     }
@@ -112,10 +118,10 @@ impl Bench {
             &mut self.arena,
             &segment,
             &frames,
-            true,
+            self.room,
             self.now,
         );
-        let _ = self.stack.device.take_emitted();
+        self.answered = self.stack.device.take_emitted().is_some();
         refused
     }
 
@@ -297,6 +303,39 @@ fn payload_with_a_wrong_acknowledgement_is_not_kept() {
         assert_eq!(bench.readable(), b"hello honest bytes of the peer itself");
         assert_eq!(bench.conn.send.acked(), 0);
     }
+}
+
+/// What is refused for its acknowledgement is shown without its payload: it is answered.
+#[test]
+fn a_wrong_acknowledgement_is_challenged() {
+    let mut bench = Bench::accepted();
+    // Challenges are limited to one a second.
+    bench.now += 2000;
+    let (seq, ack) = (bench.peer_seq, bench.una().wrapping_add(1));
+    let refused = bench.arrive(TcpControl::None, seq, Some(ack), b"forged");
+    assert_eq!(refused, Some(Drop::TcpBadAck));
+    assert!(bench.answered);
+    assert_eq!(bench.readable(), b"");
+}
+
+#[test]
+fn without_room_only_the_acknowledgement_counts() {
+    let mut bench = Bench::accepted();
+    bench.transmit(&[1; 100]);
+    bench.room = false;
+    let (seq, ack) = (bench.peer_seq, bench.una().wrapping_add(100));
+    let refused = bench.arrive(TcpControl::Fin, seq, Some(ack), b"the end");
+    assert_eq!(refused, Some(Drop::TcpPoolLow));
+    assert_eq!(bench.conn.send.acked(), 100);
+    assert_eq!(bench.readable(), b"");
+    assert_eq!(bench.state(), State::Established);
+    assert_eq!(bench.arena.used(), 0);
+    // The peer sends it again.
+    bench.room = true;
+    let refused = bench.arrive(TcpControl::Fin, seq, Some(ack), b"the end");
+    assert_eq!(refused, None);
+    assert_eq!(bench.readable(), b"the end");
+    assert_eq!(bench.state(), State::CloseWait);
 }
 
 /// A segment that was overtaken by a newer acknowledgement still brings its payload.

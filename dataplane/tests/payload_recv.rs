@@ -316,6 +316,45 @@ fn holes_do_not_pin_frames_without_end() {
     assert!(bench.pool.out() <= MAX_SPANS);
 }
 
+/// Also in order: a reader that is slow must not cost more frames than holes do.
+#[test]
+fn shared_frames_are_not_pinned_without_end() {
+    let mut bench = Bench::new();
+    bench.pool = HeapPool::new(MAX_SPANS + 10, 1);
+    for at in 0..MAX_SPANS as u64 {
+        assert_eq!(bench.insert(at, 1, 54, 0, true), Insert::Held);
+        bench.deliver(at + 1);
+    }
+    let at = MAX_SPANS as u64;
+    assert_eq!(bench.insert(at, 1, 54, 0, false), Insert::TooMany);
+    bench.queue.skip(&mut bench.arena, 1);
+    bench.consumed += 1;
+    assert_eq!(bench.insert(at, 1, 54, 0, false), Insert::Held);
+}
+
+/// The last small segment that fits does, the next goes into a frame of its own.
+#[test]
+fn compaction_ends_with_the_room() {
+    let mut bench = Bench::new();
+    let full = (frames::SMALL - 54) as u64;
+    for len in [full - 500, 490, 10, 2, 1] {
+        let at = bench.readable;
+        assert_eq!(bench.insert(at, len as u32, 54, 0, false), Insert::Held);
+        bench.deliver(at + len);
+        let frames = if at < full { 1 } else { 2 };
+        assert_eq!(bench.pool.out(), frames);
+    }
+    let at = bench.readable;
+    let len = frames::SMALL as u32 - 56;
+    assert_eq!(bench.insert(at, len, 0, 0, false), Insert::Held);
+    bench.deliver(at + u64::from(len));
+    let at = bench.readable;
+    assert_eq!(bench.insert(at, 57, 0, 0, false), Insert::Held);
+    bench.deliver(at + 57);
+    assert_eq!(bench.pool.out(), 4, "one byte more than there is room");
+    bench.look(0, 100_000);
+}
+
 #[test]
 fn a_queue_full_of_holes_is_not_stuck() {
     let mut bench = full_of_holes();
