@@ -44,7 +44,7 @@ impl Stack {
             };
         }
         let ip = &frames[0].data()[ETHERNET..ETHERNET + segment.header_len()];
-        self.heed_ack(conn, arena, segment, ip, now);
+        self.heed_ack(conn, arena, segment, ack, ip, now);
         let payload_len = if refused.is_some() {
             0
         } else {
@@ -85,6 +85,7 @@ impl Stack {
         conn: &mut Conn,
         arena: &mut SpanArena<F>,
         segment: &Segment,
+        ack: Ack,
         ip: &[u8],
         now: u64,
     ) {
@@ -94,7 +95,7 @@ impl Stack {
         let Some(isn) = conn.remote_isn else {
             return;
         };
-        if !segment.flags.has(TcpFlags::ACK) || segment.flags.has(TcpFlags::SYN | TcpFlags::RST) {
+        if ack == Ack::Unacceptable || segment.flags.has(TcpFlags::SYN | TcpFlags::RST) {
             return;
         }
         let expected = isn
@@ -113,7 +114,7 @@ impl Stack {
         }
         let shown = self.device.offer(ip, 0);
         strip_payload(shown, segment);
-        freshen_ack(conn, segment, shown);
+        freshen_ack(conn, segment, ack, shown);
         let tcp = usize::from(segment.l3_len);
         shown[tcp + 4..tcp + 8].copy_from_slice(&expected.to_be_bytes());
         self.ingress(now, Some(&mut conn.set));
