@@ -59,7 +59,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 let room = self.afford(from, available.min(room));
                 let wanted = match follow(&self.conns[from].recv, &self.arena, decoder, room) {
                     Ok(wanted) => wanted,
-                    Err(error) => return Pumped::Malformed(error),
+                    Err(error) => {
+                        self.reserved.clear();
+                        return Pumped::Malformed(error);
+                    }
                 };
                 let moved = self.carry(from, to, wanted);
                 debug_assert_eq!(moved, wanted);
