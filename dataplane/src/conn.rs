@@ -11,6 +11,7 @@ use crate::payload::{RecvQueue, SendQueue, SpanArena};
 use crate::port::Frame;
 use crate::proxy::Role;
 use crate::settings::PortId;
+use crate::tcp::Recovery;
 
 /// A connection that may have ended meanwhile: the slot and how often it had been used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Conn {
     pub recv: RecvQueue,
     /// What the peer is sent.
     pub send: SendQueue,
+    /// What was seen of loss on the way to the peer.
+    pub recovery: Recovery,
     /// How its end is under way.
     pub ending: Ending,
     /// Whose it is.
@@ -103,6 +106,7 @@ impl Conn {
             last_window: 0,
             recv: RecvQueue::default(),
             send: SendQueue::default(),
+            recovery: Recovery::default(),
             ending: Ending::Open,
             role: Role::Free,
             generation: 0,
@@ -140,6 +144,7 @@ impl Conn {
         self.remote_isn = None;
         self.local_isn = None;
         self.last_window = 0;
+        self.recovery = Recovery::default();
         self.ending = Ending::Open;
         self.role = Role::Free;
         self.generation = self.generation.wrapping_add(1);

@@ -33,6 +33,8 @@ impl Stack {
             conn.remote_isn = Some(segment.seq);
         }
         let ack = judge_ack(conn, segment);
+        let acked_before = conn.send.acked();
+        let window_before = conn.last_window;
         let mut refused = None;
         if segment.payload_len > 0 && !segment.flags.has(TcpFlags::SYN | TcpFlags::RST) {
             refused = if ack == Ack::Unacceptable {
@@ -70,6 +72,15 @@ impl Stack {
         conn.recv.set_available(queued);
         let acked = conn.send.told() - unacked;
         conn.send.ack(arena, acked);
+        let duplicate = ack == Ack::Current
+            && segment.payload_len == 0
+            && segment.window == window_before
+            && !segment
+                .flags
+                .has(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST);
+        if !self.device.has_emitted() {
+            self.recover(conn, acked_before, duplicate, now);
+        }
         refused
     }
 

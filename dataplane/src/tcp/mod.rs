@@ -2,7 +2,9 @@
 
 mod ingress;
 mod phantom;
+mod recovery;
 mod stack;
 
 pub use phantom::{Emitted, PhantomDevice};
+pub use recovery::Recovery;
 pub use stack::{RingSource, Stack};

@@ -42,6 +42,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let Some(mac) = self.next_hop_mac(id) else {
             return;
         };
+        self.lanes[usize::from(port.0)]
+            .stack
+            .probe(&mut self.conns[id], self.now);
         for round in 0.. {
             let lane = &mut self.lanes[usize::from(port.0)];
             if round == PACKETS_PER_CONN {
@@ -88,7 +91,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
         let conn = &self.conns[id];
         let lane = &mut self.lanes[usize::from(conn.port.0)];
-        match lane.stack.deadline(self.now, &conn.set) {
+        let probe = conn.recovery.probe_at(conn.send.acked(), conn.send.sent());
+        let deadline = lane.stack.deadline(self.now, &conn.set);
+        match deadline.into_iter().chain(probe).min() {
             Some(at) if at <= self.now => self.timers.arm(tcp_timer(id), self.now + 1),
             Some(at) => self.timers.arm(tcp_timer(id), at),
             None => self.timers.disarm(tcp_timer(id)),

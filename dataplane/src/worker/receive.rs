@@ -293,7 +293,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 let isn = conn.local_isn.unwrap_or_default();
                 let base = isn.wrapping_add(1).wrapping_add(acked as u32);
                 let start = acked + u64::from(headers.seq().wrapping_sub(base));
-                if start < conn.send.sent() {
+                let end = start + payload_len as u64;
+                let sent = conn.send.sent();
+                conn.recovery
+                    .on_sent((start, end), sent, acked, self.now_us);
+                if start < sent {
                     self.counters[Counter::Retransmissions] += 1;
                 }
                 let pieces = conn
