@@ -1,0 +1,54 @@
+//! A host: stock smoltcp with real rings and its own ARP, on one port.
+
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::socket::tcp;
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address};
+
+use crate::device::WireDevice;
+
+/// Bytes of each ring of a socket.
+const RING: usize = 128 * 1024;
+
+/// An interface with its device and its sockets.
+pub struct Host {
+    /// The device, for its counters and its link.
+    pub device: WireDevice,
+    /// The interface, which sockets need to connect.
+    pub iface: Interface,
+    /// All sockets.
+    pub sockets: SocketSet<'static>,
+}
+
+impl Host {
+    /// A host with one IPv4 address, in a /24.
+    pub fn new(mut device: WireDevice, address: Ipv4Address, seed: u64) -> Self {
+        let mac = HardwareAddress::Ethernet(EthernetAddress(device.mac()));
+        let mut config = Config::new(mac);
+        config.random_seed = seed;
+        let mut iface = Interface::new(config, &mut device, Instant::ZERO);
+        iface.update_ip_addrs(|list| {
+            list.push(IpCidr::new(address.into(), 24))
+                .expect("an interface has room for one address");
+        });
+        Self {
+            device,
+            iface,
+            sockets: SocketSet::new(Vec::new()),
+        }
+    }
+
+    /// A new socket.
+    pub fn socket(&mut self) -> SocketHandle {
+        let ring = || tcp::SocketBuffer::new(vec![0; RING]);
+        let mut socket = tcp::Socket::new(ring(), ring());
+        socket.set_nagle_enabled(false);
+        self.sockets.add(socket)
+    }
+
+    /// Receives, answers and sends whatever there is.
+    pub fn poll(&mut self, now: Instant) {
+        let _ = self.iface.poll(now, &mut self.device, &mut self.sockets);
+        self.device.flush();
+    }
+}
