@@ -209,6 +209,7 @@ impl AccessLog {
     }
 
     /// What became of the records so far.
+    #[cfg(test)]
     pub fn totals(&self) -> Totals {
         self.sender.counts.totals()
     }

@@ -23,7 +23,7 @@ minivoy, an HTTP/1.x reverse proxy for NICs that bypass the kernel
 Usage: minivoy [EAL options] -- [minivoy options]
 
 EAL options: cores, memory and devices, read by DPDK. The ones needed most:
-  -l 0-1                       run on these CPUs: one worker on each
+  -l 0-1                       run on these CPUs, one worker on each; this release: one CPU
   -a 0000:03:00.0              use only this PCI device (repeat for more)
   -b 0000:00:04.0              never touch this PCI device
       --no-pci                 use no PCI device at all
@@ -36,12 +36,12 @@ EAL options: cores, memory and devices, read by DPDK. The ones needed most:
       --log-level lib.eal:debug    what DPDK itself logs
 
 Examples:
-  a PCI NIC bound to vfio-pci, two workers:
-    minivoy -l 0-1 -a 0000:03:00.0 --in-memory -- --config configs/pci-nic.toml
+  a PCI NIC bound to vfio-pci:
+    minivoy -l 1 -a 0000:03:00.0 --in-memory -- --config configs/pci-nic.toml
   a laptop, on any Linux interface, without hugepages:
     minivoy -l 0 --no-pci --no-huge -m 512 -- --config configs/proxy.toml
   what is missing on this machine:
-    minivoy -l 0-1 -a 0000:03:00.0 -- --config configs/pci-nic.toml --check
+    minivoy -l 1 -a 0000:03:00.0 --in-memory -- --config configs/pci-nic.toml --check
 ";
 
 /// minivoy's half of the command line.
@@ -75,7 +75,7 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub stats_interval: u32,
 
-    /// Write a line for each request to this file, or to standard output (-); off by default
+    /// Write a line for each exchange to this file, or to standard output (-); off by default
     #[arg(long, value_name = "PATH|-")]
     pub access_log: Option<PathBuf>,
 

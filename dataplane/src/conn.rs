@@ -128,9 +128,7 @@ impl Conn {
         self.recv.reset(arena);
         self.send.reset(arena);
         // Taking the socket out and putting it back forgets what its set knows about neighbours.
-        let mut socket = match self.set.remove(self.handle) {
-            smoltcp::socket::Socket::Tcp(socket) => socket,
-        };
+        let smoltcp::socket::Socket::Tcp(mut socket) = self.set.remove(self.handle);
         socket.abort();
         socket.set_congestion_control(tcp::CongestionControl::Cubic);
         socket.set_nagle_enabled(false);

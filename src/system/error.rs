@@ -74,3 +74,18 @@ fn one_line(error: &impl ToString) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     lines.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_eal_said_becomes_one_line() {
+        let error = StartError::Dpdk(dpdk::DpdkError::NoHugepages {
+            said: "EAL: first\nEAL: second\n".into(),
+        });
+        let text = error.to_string();
+        assert!(text.ends_with("EAL: first; EAL: second"), "{text}");
+        assert!(text.contains("nr_hugepages"), "{text}");
+    }
+}

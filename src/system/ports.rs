@@ -13,8 +13,8 @@ use crate::config::{Config, PortConfig, PortDevice};
 pub enum OpenPort {
     /// Becomes a port on the worker's thread.
     Packet(PacketSocket),
-    /// A port already.
-    Dpdk(DpdkPort),
+    /// A port already; boxed for its size.
+    Dpdk(Box<DpdkPort>),
 }
 
 impl OpenPort {
@@ -22,7 +22,7 @@ impl OpenPort {
     pub fn into_port(self, pool: &MbufPool) -> Result<AnyPort, StartError> {
         Ok(match self {
             Self::Packet(socket) => AnyPort::packet(PacketPort::new(socket, pool.clone())?),
-            Self::Dpdk(port) => AnyPort::dpdk(port),
+            Self::Dpdk(port) => AnyPort::dpdk(*port),
         })
     }
 }
@@ -96,8 +96,47 @@ fn open_port(
             let device = DpdkDevice::open(eal, device, &config, pools)?;
             let queues = (0..pools.len() as u16).map(|queue| device.queue(queue));
             Ok(queues
-                .map(|port| port.map(OpenPort::Dpdk))
+                .map(|port| port.map(|port| OpenPort::Dpdk(Box::new(port))))
                 .collect::<Result<_, _>>()?)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::from_toml;
+
+    /// The shipped lab configuration, with another device behind both ports.
+    fn config(client: &str, origin: &str) -> Config {
+        let text = include_str!("../../configs/veth-lab.toml");
+        let text = text.replace("packet:veth-c", client);
+        from_toml("lab", &text.replace("packet:veth-o", origin)).expect("a good configuration")
+    }
+
+    #[test]
+    fn one_worker_may_have_any_ports() {
+        for config in [
+            config("packet:a", "packet:b"),
+            config("dpdk:net_tap0", "dpdk:net_tap1"),
+        ] {
+            assert!(check_workers(&config, 1).is_ok());
+        }
+    }
+
+    #[test]
+    fn several_workers_are_refused_with_the_reason() {
+        let refusal = |config| {
+            let text = check_workers(&config, 2).expect_err("refused").to_string();
+            assert!(!text.contains('\n') && text.contains("(-l N)"), "{text}");
+            text
+        };
+        let text = refusal(config("dpdk:net_tap0", "packet:b"));
+        assert!(text.contains("port origin is a packet port"), "{text}");
+        assert!(refusal(config("dpdk:net_tap0", "dpdk:net_tap1")).contains("RSS"));
+
+        let mut nowhere = config("dpdk:net_tap0", "dpdk:net_tap1");
+        nowhere.settings.clusters.clear();
+        assert!(check_workers(&nowhere, 2).is_ok());
     }
 }

@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn request_lines() {
-        let parts = |line: &'static str| split(line.as_bytes()).map(|part| str::from_utf8(part).unwrap());
+        let parts =
+            |line: &'static str| split(line.as_bytes()).map(|part| str::from_utf8(part).unwrap());
         assert_eq!(parts("GET /a?b HTTP/1.1"), ["GET", "/a?b", "HTTP/1.1"]);
         assert_eq!(parts("GET /a"), ["GET", "/a", ""]);
         assert_eq!(parts(""), ["", "", ""]);

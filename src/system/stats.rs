@@ -153,7 +153,10 @@ mod tests {
         let text = line(&two, &none, 2.0);
         assert!(text.starts_with("20 requests/s"), "{text}");
         assert!(text.contains("core 50 % busy"), "{text}");
-        assert!(text.ends_with("; worker 0 90 % busy, worker 1 10 % busy"), "{text}");
+        assert!(
+            text.ends_with("; worker 0 90 % busy, worker 1 10 % busy"),
+            "{text}"
+        );
         let one = line(&two[..1], &none[..1], 2.0);
         assert!(!one.contains("worker"), "{one}");
     }
@@ -171,7 +174,10 @@ mod tests {
         counters[Counter::Accepted] = 2;
         counters[Drop::RxShort] = 3;
         let text = Farewell(counters).to_string();
-        assert!(text.contains("responses: 2xx 6, 4xx 1, 2 connections accepted"), "{text}");
+        assert!(
+            text.contains("responses: 2xx 6, 4xx 1, 2 connections accepted"),
+            "{text}"
+        );
         assert!(text.ends_with("dropped: rx_short 3"), "{text}");
     }
 }

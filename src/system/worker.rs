@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dataplane::counters::{Counter, Drop, Gauge, SharedCounters};
+use dataplane::counters::{Counter, Drop, SharedCounters};
 use dataplane::mover::{AnyMover, MemMover, ZeroCopy};
-use dataplane::port::{FrameClass, FramePool, Port};
+use dataplane::port::Port;
 use dataplane::settings::Settings;
 use dataplane::worker::{Parts, Worker};
 use dpdk::{LcoreId, Mbuf, MbufPool};
@@ -89,10 +89,7 @@ impl Plan {
     }
 
     fn say_hello(&self, ports: &[AnyPort]) {
-        let names: Vec<&str> = ports
-            .iter()
-            .map(|port| port.caps().name.as_str())
-            .collect();
+        let names: Vec<&str> = ports.iter().map(|port| port.caps().name.as_str()).collect();
         let mover = match self.mover {
             Mover::Mem => "mem",
             Mover::ZeroCopy => "zero-copy",
@@ -116,9 +113,13 @@ impl Plan {
 enum Phase {
     Serving,
     /// Until open exchanges have ended; `until` is when patience ends.
-    Draining { until: Option<u64> },
+    Draining {
+        until: Option<u64>,
+    },
     /// Until the last packets have left.
-    Parting { until: u64 },
+    Parting {
+        until: u64,
+    },
     Over,
 }
 
@@ -235,13 +236,7 @@ impl Running {
     }
 
     fn publish(&mut self) {
-        let small = self.worker.pool().level(FrameClass::Small);
-        let large = self.worker.pool().level(FrameClass::Large);
-        let counters = self.worker.counters_mut();
-        counters[Gauge::SmallFrames] = small.total.into();
-        counters[Gauge::SmallFramesFree] = small.free.into();
-        counters[Gauge::LargeFrames] = large.total.into();
-        counters[Gauge::LargeFramesFree] = large.free.into();
-        counters.publish(&self.counters);
+        self.worker.sample();
+        self.worker.counters().publish(&self.counters);
     }
 }

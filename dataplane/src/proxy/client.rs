@@ -29,6 +29,10 @@ pub struct Client {
 
 /// What a client connection is doing.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost an allocation for each request; the size is bounded by a test"
+)]
 pub enum ClientState {
     /// Waiting for a request head, of which `scan` has seen a part.
     Head {
@@ -347,5 +351,14 @@ fn cause_of(error: HeadError) -> LocalReply {
         501 => LocalReply::NotImplemented,
         505 => LocalReply::BadVersion,
         _ => LocalReply::BadRequest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Beside its two sockets, what a session keeps while it is idle.
+    #[test]
+    fn sessions_are_small() {
+        assert!(size_of::<crate::conn::Conn>() + size_of::<crate::proxy::Role>() <= 1024);
     }
 }

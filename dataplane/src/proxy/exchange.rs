@@ -146,6 +146,8 @@ pub(super) enum Plan {
         counter: LocalReply,
         version: Version,
         head_only: bool,
+        /// The connection goes on: the client says so, and no body is on its way.
+        persists: bool,
     },
 }
 
@@ -163,12 +165,17 @@ impl Proxy {
     ) -> Plan {
         let listener = &settings.listeners[usize::from(client.listener.0)];
         let head_only = line.method == Method::Head;
+        let framing = request_framing(&self.head);
+        let most = settings.limits.max_requests.unwrap_or(u32::MAX);
+        let persists =
+            is_persistent(line.version, self.head.connection()) && client.requests + 1 < most;
         let reply = |status, cause, counter| Plan::Reply {
             status,
             cause,
             counter,
             version: line.version,
             head_only,
+            persists: persists && matches!(Body::from(framing), Body::Done),
         };
         let parsed = &self.head;
         if parsed.max_forwards() == Some(0) {
@@ -180,7 +187,6 @@ impl Proxy {
         };
         let state = &mut self.clusters[usize::from(cluster.0)];
         let endpoint = &state.endpoints[usize::from(state.next)];
-        let framing = request_framing(parsed);
         let upgrade = settings.forwarding.upgrade && parsed.upgrade().is_some();
         let Some(peer) = peer else {
             return reply(400, "connection without peer", LocalReply::BadRequest);
@@ -207,7 +213,6 @@ impl Proxy {
             let end = memchr::memchr(b'\r', head).unwrap_or(head.len());
             self.saved.keep(&head[..end])
         });
-        let most = settings.limits.max_requests.unwrap_or(u32::MAX);
         Plan::Forward(Exchange {
             cluster,
             upstream: None,
@@ -215,8 +220,7 @@ impl Proxy {
             response: ReplyState::Head {
                 scan: HeadScan::new(MessageKind::Response),
             },
-            client_persists: is_persistent(line.version, parsed.connection())
-                && client.requests + 1 < most,
+            client_persists: persists,
             upstream_persists: true,
             version: line.version,
             head_only,
@@ -246,10 +250,19 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 counter,
                 version,
                 head_only,
+                persists,
             } => {
-                // The body, if there is one, is not waited for: the connection closes.
-                self.local_reply(id, status, cause, counter, version, true, head_only);
-                self.close_client(id);
+                let persists = persists && self.draining.is_none();
+                self.local_reply(id, status, cause, counter, version, !persists, head_only);
+                if let Role::Client(client) = &mut self.conns[id].role {
+                    client.requests = client.requests.saturating_add(1);
+                    client.state = ClientState::Head {
+                        scan: HeadScan::new(MessageKind::Request),
+                    };
+                }
+                if !persists {
+                    self.close_client(id);
+                }
                 Step::Again
             }
             Plan::Forward(mut exchange) => {
@@ -607,24 +620,28 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// The exchange cannot go on: answers the client, or resets it when a part of the response is
     /// already on its way.
     pub(super) fn fail(&mut self, id: ConnId, status: u16, cause: &str, counter: LocalReply) {
+        let draining = self.draining.is_some();
         let Some(exchange) = self.exchange_mut(id) else {
             return;
         };
-        let begun = !matches!(exchange.response, ReplyState::Head { .. });
-        let (version, head_only) = (exchange.version, exchange.head_only);
-        exchange.client_persists = false;
-        if !begun {
-            exchange.status = status;
-        }
-        if begun {
+        if !matches!(exchange.response, ReplyState::Head { .. }) {
             self.end_exchange(id);
             self.counters[counter] += 1;
             self.abort(id);
-        } else {
-            self.local_reply(id, status, cause, counter, version, true, head_only);
-            self.end_exchange(id);
-            self.close_client(id);
+            return;
         }
+        let persists =
+            exchange.client_persists && matches!(exchange.request, Body::Done) && !draining;
+        let (version, head_only) = (exchange.version, exchange.head_only);
+        exchange.client_persists = persists;
+        exchange.status = status;
+        exchange.response = ReplyState::Done;
+        if let Some(upstream) = exchange.upstream.take() {
+            self.drop_upstream(upstream);
+        }
+        self.local_reply(id, status, cause, counter, version, !persists, head_only);
+        let _ = self.finish_exchange(id);
+        self.list_session(id);
     }
 
     /// The endpoint's connection has ended before a response: try once more where that is safe, or

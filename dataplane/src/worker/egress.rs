@@ -139,9 +139,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         any
     }
 
-    /// Whether a connection has given everything it has to the peer and may be forgotten.
+    /// Whether a connection has given everything it has to the peer, whose FIN alone is missing, or
+    /// not even that.
     pub(super) fn is_over(&self, id: ConnId) -> bool {
         let conn = &self.conns[id];
-        conn.ending == Ending::Closed && conn.socket().state() == tcp::State::TimeWait
+        conn.ending == Ending::Closed
+            && matches!(
+                conn.socket().state(),
+                tcp::State::FinWait2 | tcp::State::TimeWait
+            )
     }
 }

@@ -76,7 +76,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         if self.draining.is_some() {
             return;
         }
-        self.draining = Some(self.now + u64::from(self.settings.timeouts.drain));
+        // A time-out of 0 waits for ever.
+        self.draining = Some(match self.settings.timeouts.drain {
+            0 => u64::MAX,
+            after => self.now + u64::from(after),
+        });
         let ids: Vec<ConnId> = self.conns.ids().collect();
         for id in ids {
             match &self.conns[id].role {
