@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The proxy without a kernel in the path: minivoy on two virtio_user NICs, tests/wire at their other
-# ends (vhost-user) as client and origin. Every byte of every body is checked, and all packet memory
-# must be back in its pools when both have ended. For each mover: many small bodies, few large ones.
+# ends (vhost-user) as client and origin. Every byte of every body is checked, no segment may be sent
+# twice (the wire loses nothing), and all packet memory must be back in its pools when both have
+# ended. For each mover: many small bodies, few large ones.
 #
 #   sudo scripts/wire.sh
 #
@@ -51,6 +52,7 @@ exchange() {
     grep -E 'frames returned' "$RUN/proxy.log" | tail -n 1 | grep -v missing |
         awk '{ print > "/dev/stderr"; exit } END { exit NR == 0 }' ||
         { echo 'FAILED: the proxy did not account for its frames'; failed=1; }
+    [ "$(result sent_again)" = 0 ] || { echo 'FAILED: segments were sent again'; failed=1; }
     [ "$(result requests)" = $((connections * requests)) ] && [ "$(result errors)" = 0 ] &&
         [ "$(result bytes)" = $((connections * requests * body)) ] ||
         { echo 'FAILED: not every exchange was right'; failed=1; }

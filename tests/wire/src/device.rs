@@ -5,6 +5,8 @@
 //! (the bytes never leave this machine's memory), and what smoltcp sends above the MSS is cut by the
 //! port: both as on the NIC of a cloud machine.
 
+use std::collections::HashMap;
+
 use dataplane::checksum::pseudo_header;
 use dataplane::port::{
     Frame, FrameClass, FramePool, MAX_HEADER, Piece, Port, RxBurst, RxChecksum, TxHeader, TxOffload,
@@ -35,6 +37,7 @@ struct Received {
     /// The packet being read, in one piece.
     bytes: Vec<u8>,
     bad: u64,
+    streams: Streams,
 }
 
 /// What sending takes.
@@ -48,6 +51,42 @@ struct Sender {
     lost: u64,
     /// Packets given to the port to be cut into segments.
     cut: u64,
+    streams: Streams,
+}
+
+/// How far the streams of one direction have got, by the proxy's TCP port and the peer's: on a wire
+/// that loses nothing no byte is sent twice, but for the one of a window probe.
+#[derive(Default)]
+struct Streams {
+    /// Sequence number after the last byte seen, and whether that came alone.
+    next: HashMap<[u8; 4], (u32, bool)>,
+    /// Segments with bytes that were seen before.
+    again: u64,
+}
+
+impl Streams {
+    /// Looks at the TCP segment between `start` and `end` of a packet.
+    fn see(&mut self, packet: &[u8], start: usize, end: usize) {
+        let tcp = &packet[start..end];
+        let number = |at: usize| tcp[at..at + 4].try_into().expect("four bytes");
+        let seq = u32::from_be_bytes(number(4));
+        let payload = (tcp.len() - usize::from(tcp[12] >> 4) * 4) as u32;
+        let ports: [u8; 4] = number(0);
+        if tcp[13] & 0x02 != 0 {
+            // SYN: the payload begins behind it (RFC 9293 section 3.4).
+            let _ = self.next.insert(ports, (seq.wrapping_add(1), false));
+        } else if payload > 0 {
+            let end = seq.wrapping_add(payload);
+            let (next, alone) = self.next.entry(ports).or_insert((seq, false));
+            let probed = *alone && seq.wrapping_add(1) == *next;
+            if seq != *next && !probed {
+                self.again += 1;
+            }
+            if end.wrapping_sub(*next) as i32 > 0 {
+                (*next, *alone) = (end, payload == 1);
+            }
+        }
+    }
 }
 
 impl WireDevice {
@@ -60,6 +99,7 @@ impl WireDevice {
                 frame: 0,
                 bytes: Vec::with_capacity(1 << 16),
                 bad: 0,
+                streams: Streams::default(),
             },
             sender: Sender {
                 port,
@@ -68,6 +108,7 @@ impl WireDevice {
                 frames: Vec::with_capacity(FRAMES_PER_PACKET),
                 lost: 0,
                 cut: 0,
+                streams: Streams::default(),
             },
         }
     }
@@ -90,6 +131,11 @@ impl WireDevice {
     /// Packets with a wrong checksum, and packets the port did not take: there should be none.
     pub fn faults(&self) -> u64 {
         self.received.bad + self.sender.lost
+    }
+
+    /// Segments that were sent again, by either side, or came out of order.
+    pub fn again(&self) -> u64 {
+        self.received.streams.again + self.sender.streams.again
     }
 
     /// Packets the port was given to cut into segments.
@@ -160,6 +206,9 @@ impl Received {
                 RxChecksum::Unverified => checksum_right(&self.bytes),
             };
             if right {
+                if let Some((start, end)) = tcp(&self.bytes) {
+                    self.streams.see(&self.bytes, start, end);
+                }
                 return true;
             }
             self.bad += 1;
@@ -204,6 +253,7 @@ impl Sender {
         let mut offload = TxOffload::default();
         let mut headers = self.bytes.len().min(MAX_HEADER);
         if let Some((start, end)) = tcp(&self.bytes) {
+            self.streams.see(&self.bytes, start, end);
             let l4_len = usize::from(self.bytes[start + 12] >> 4) * 4;
             headers = start + l4_len;
             offload = TxOffload {
@@ -278,5 +328,37 @@ impl TxToken for Room<'_> {
 
     fn set_meta(&mut self, meta: PacketMeta) {
         self.meta = meta;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of the segments (sequence number, flags, payload) count as sent again.
+    fn again(segments: &[(u32, u8, usize)]) -> u64 {
+        let mut streams = Streams::default();
+        for &(seq, flags, payload) in segments {
+            let mut tcp = vec![0; 20 + payload];
+            tcp[4..8].copy_from_slice(&seq.to_be_bytes());
+            (tcp[12], tcp[13]) = (5 << 4, flags);
+            streams.see(&tcp, 0, tcp.len());
+        }
+        streams.again
+    }
+
+    #[test]
+    fn segments_sent_again_are_noticed() {
+        const SYN: (u32, u8, usize) = (u32::MAX - 1, 2, 0);
+        let first = (u32::MAX, 0, 100);
+        assert_eq!(again(&[SYN, first, (99, 0, 50), (149, 0, 0)]), 0);
+        assert_eq!(again(&[SYN, first, first]), 1);
+        assert_eq!(again(&[SYN, first, (98, 0, 50)]), 1);
+        // A hole: what should have come was lost.
+        assert_eq!(again(&[SYN, first, (100, 0, 50)]), 1);
+        // A window probe, and its byte once more when there is a window.
+        assert_eq!(again(&[SYN, first, (99, 0, 1), (99, 0, 50)]), 0);
+        // The next connection on the same ports.
+        assert_eq!(again(&[SYN, first, SYN, first]), 0);
     }
 }

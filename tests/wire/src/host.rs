@@ -7,8 +7,10 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address};
 
 use crate::device::WireDevice;
 
-/// Bytes of each ring of a socket.
-const RING: usize = 128 * 1024;
+/// Bytes of each ring of a socket: the most that needs no window scale. With one, smoltcp drops the
+/// end of what it has once offered a window for when the end was not a multiple of the scale, and the
+/// sender has to send it again after a second; that would be the peer's fault and hide the proxy's.
+const RING: usize = 65_535;
 
 /// An interface with its device and its sockets.
 pub struct Host {

@@ -189,7 +189,11 @@ fn exchange(eal: &Eal, pool: &MbufPool, options: &Arguments) -> Result<bool, Dpd
         }
     }
     let wanted = u64::from(options.connections) * u64::from(options.requests);
-    let faults = near.device.faults() + far.device.faults() + origin.errors + client.errors;
+    let again = near.device.again() + far.device.again();
+    if again > 0 {
+        log::error!("{again} segments were sent again, on a wire that loses nothing");
+    }
+    let faults = near.device.faults() + far.device.faults() + origin.errors + client.errors + again;
     Ok(client.requests == wanted && faults == 0)
 }
 
@@ -208,6 +212,7 @@ fn report(
         "seconds": (seconds * 1e6).round() / 1e6,
         "connections": options.connections,
         "origin_connections": origin.accepted,
+        "sent_again": near.device.again() + far.device.again(),
         "super_segments": far.device.cut(),
     });
     let mut out = std::io::stdout().lock();
