@@ -10,6 +10,8 @@ use crate::pattern::Pattern;
 
 const FIRST_PORT: u16 = 20_000;
 const MOST_HEAD: usize = 4096;
+/// Requests are short.
+const TX_RING: usize = 4096;
 
 /// What is asked for, and what was got.
 pub struct Client {
@@ -66,7 +68,7 @@ impl Client {
     /// Begins to connect.
     pub fn new(host: &mut Host, plan: Plan) -> Self {
         let connections = (0..plan.connections).map(|index| {
-            let handle = host.socket();
+            let handle = host.socket(TX_RING);
             let local = FIRST_PORT + u16::try_from(index).expect("few connections");
             host.sockets
                 .get_mut::<Socket>(handle)

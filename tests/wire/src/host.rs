@@ -7,10 +7,10 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address};
 
 use crate::device::WireDevice;
 
-/// Bytes of each ring of a socket: the most that needs no window scale. With one, smoltcp drops the
-/// end of what it has once offered a window for when the end was not a multiple of the scale, and the
-/// sender has to send it again after a second; that would be the peer's fault and hide the proxy's.
-const RING: usize = 65_535;
+/// Bytes of a receive ring: the most that needs no window scale. With one, smoltcp drops the end of
+/// what it has once offered a window for when the end was not a multiple of the scale, and the sender
+/// has to send it again after a second; that would be the peer's fault and hide the proxy's.
+const RX_RING: usize = 65_535;
 
 /// An interface with its device and its sockets.
 pub struct Host {
@@ -40,10 +40,10 @@ impl Host {
         }
     }
 
-    /// A new socket.
-    pub fn socket(&mut self) -> SocketHandle {
-        let ring = || tcp::SocketBuffer::new(vec![0; RING]);
-        let mut socket = tcp::Socket::new(ring(), ring());
+    /// A new socket with a transmit ring of `tx_ring` bytes.
+    pub fn socket(&mut self, tx_ring: usize) -> SocketHandle {
+        let ring = |bytes| tcp::SocketBuffer::new(vec![0; bytes]);
+        let mut socket = tcp::Socket::new(ring(RX_RING), ring(tx_ring));
         socket.set_nagle_enabled(false);
         self.sockets.add(socket)
     }

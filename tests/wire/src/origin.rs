@@ -8,6 +8,8 @@ use crate::pattern::Pattern;
 
 /// Longest request head that is read.
 const MOST_HEAD: usize = 4096;
+/// More than the proxy's window, which is therefore filled to its very end again and again.
+const TX_RING: usize = 512 * 1024;
 
 /// The sockets that listen or serve, each with what it does.
 pub struct Origin {
@@ -40,7 +42,7 @@ impl Origin {
     /// An origin that serves up to `connections` at a time.
     pub fn new(host: &mut Host, port: u16, connections: usize) -> Self {
         let connection = |_| Connection {
-            handle: host.socket(),
+            handle: host.socket(TX_RING),
             open: false,
             request: Vec::with_capacity(MOST_HEAD),
             response: None,
