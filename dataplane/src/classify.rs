@@ -128,7 +128,7 @@ fn classify_v4(port: PortId, head: &[u8], len: u32) -> Packet {
     if ip[0] >> 4 != 4
         || l3_len < 20
         || total < l3_len as u32
-        || total > len - ETHERNET as u32
+        || total > len.saturating_sub(ETHERNET as u32)
         || ip.len() < l3_len
     {
         return Packet::Ignore(Drop::RxShort);
@@ -161,7 +161,7 @@ fn classify_v6(port: PortId, head: &[u8], len: u32) -> Packet {
         return Packet::Ignore(Drop::RxShort);
     }
     let total = 40 + u32::from(u16_at(ip, 4));
-    if total > len - ETHERNET as u32 {
+    if total > len.saturating_sub(ETHERNET as u32) {
         return Packet::Ignore(Drop::RxShort);
     }
     match ip[6] {

@@ -157,6 +157,7 @@ family! {
         TcpHalfOpenFull = "tcp_half_open_full", "SYN refused because too many handshakes were under way.";
         TcpPoolLow = "tcp_pool_low", "SYN or payload refused because the frame pool was low.";
         TcpOutOfWindow = "tcp_out_of_window", "Payload outside the receive window.";
+        TcpBadAck = "tcp_bad_ack", "Payload refused because its acknowledgement was none the peer could have sent.";
         TcpTooManyHoles = "tcp_too_many_holes", "Payload refused because the window had too many holes.";
         TcpBufferFull = "tcp_buffer_full", "Payload refused because the session held its limit.";
         NoFrame = "no_frame", "No frame to write a packet into.";

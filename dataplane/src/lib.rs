@@ -11,17 +11,19 @@ pub mod settings;
 pub mod worker;
 
 pub mod classify;
-pub mod conn;
-pub mod emit;
 pub mod flow_table;
-pub mod http1;
-pub mod mover;
-pub mod payload;
-pub mod proxy;
+pub mod conn;
 pub mod tcp;
+pub mod payload;
+pub mod http1;
+pub mod proxy;
+pub mod mover;
+pub mod emit;
 
 pub mod checksum;
 pub mod counters;
 pub mod neighbor;
 pub mod rss;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod timer_wheel;

@@ -5,6 +5,9 @@
 //! the beginning of a later one (an accelerator works meanwhile). A job owns its frames until its
 //! completion is seen: nobody can free or change what is being read or written.
 
+#[cfg(any(test, feature = "sim"))]
+pub mod conformance;
+
 use crate::conn::ConnRef;
 use crate::payload::SpanId;
 use crate::port::Frame;

@@ -3,8 +3,10 @@
 use super::span::{Pieces, SpanArena, SpanInfo, SpanList};
 use crate::port::{Frame, Piece};
 
-/// Spans a queue may hold. Above it, segments are refused before TCP sees them. Together with the
-/// compaction of small segments it bounds how many frames a peer can pin with odd segment sizes.
+/// Spans a queue may hold. Above it, segments are refused before TCP sees them, except for those
+/// that fill the first hole: TCP waits for them, so to refuse them would be to refuse for ever.
+/// There are fewer holes than spans, so a queue never has more than twice as many. Together with
+/// the compaction of small segments it bounds how many frames a peer can pin with odd segment sizes.
 const MAX_SPANS: u32 = 1024;
 
 /// Segments up to this many bytes are copied behind the previous one if that has room.
@@ -78,7 +80,7 @@ impl RecvQueue {
                 return Insert::Held;
             }
         }
-        if self.spans.count() >= MAX_SPANS {
+        if self.spans.count() >= MAX_SPANS && (from >= last_end || from > self.first_hole(arena)) {
             return Insert::TooMany;
         }
         if from >= last_end {
@@ -89,6 +91,19 @@ impl RecvQueue {
             let _ = self.spans.fill(arena, frame.clone(), from, end, offset);
         }
         Insert::Held
+    }
+
+    /// Stream offset of the first byte that is not held.
+    fn first_hole<F: Frame>(&self, arena: &SpanArena<F>) -> u64 {
+        let mut at = self.consumed;
+        let mut span = self.spans.first(arena);
+        while let Some(here) = span
+            && here.start == at
+        {
+            at = here.end();
+            span = self.spans.next(arena, here.id);
+        }
+        at
     }
 
     /// The readable bytes from `skip` bytes behind the first on, as pieces of frames.

@@ -148,10 +148,13 @@ impl SendQueue {
             _ => None,
         };
         let pieces = self.spans.pieces(arena, from, start, end);
-        // Behind its last piece the walk still stands on the span of the segment's last byte.
-        let mut walk = pieces.clone();
-        while walk.next().is_some() {}
-        self.cursor = walk.cursor().map(|id| (end, id));
+        // Behind its last piece the walk still stands on the span of the segment's last byte. An
+        // empty segment has none: from where its walk stands, that span may be gone earlier.
+        if start < end {
+            let mut walk = pieces.clone();
+            while walk.next().is_some() {}
+            self.cursor = walk.cursor().map(|id| (end, id));
+        }
         pieces
     }
 

@@ -15,6 +15,9 @@ use smoltcp::socket::tcp;
 /// The session of a client connection.
 #[derive(Debug)]
 pub struct Client {
+    /// Stream offset up to which the client had acknowledged when that was last looked at: while
+    /// a closing connection gets on it is left alone.
+    pub acked: u64,
     /// Where it came in.
     pub listener: ListenerId,
     /// What it is doing.
@@ -71,6 +74,7 @@ impl Client {
     /// A connection whose first request is awaited.
     pub fn new(listener: ListenerId) -> Self {
         Self {
+            acked: 0,
             listener,
             state: ClientState::Head {
                 scan: HeadScan::new(MessageKind::Request),
@@ -94,7 +98,9 @@ pub(super) enum Step {
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Runs the sessions that changed in this turn.
     pub(crate) fn run_sessions(&mut self) -> bool {
-        if !self.starved.is_empty() && !self.pool_low {
+        // Even when the pool is low: what these sessions hold is what makes it low, and the reserve
+        // is there so that it can get out.
+        if !self.starved.is_empty() {
             let mut starved = std::mem::take(&mut self.starved);
             for id in starved.drain(..) {
                 self.conns[id].starved = false;
@@ -161,6 +167,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 ClientState::Exchange(_) => self.run_exchange(id),
                 ClientState::Lingering => {
                     let n = conn.recv.available();
+                    let acked = conn.send.acked();
+                    let progress = acked > client.acked;
+                    if progress {
+                        if let Role::Client(client) = &mut self.conns[id].role {
+                            client.acked = acked;
+                        }
+                        self.set_phase(id, Phase::Linger, true);
+                    }
                     if n > 0 {
                         self.discard(id, n);
                     }

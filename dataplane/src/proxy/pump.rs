@@ -59,7 +59,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 let room = self.afford(from, available.min(room));
                 let wanted = match follow(&self.conns[from].recv, &self.arena, decoder, room) {
                     Ok(wanted) => wanted,
-                    Err(error) => return Pumped::Malformed(error),
+                    Err(error) => {
+                        self.reserved.clear();
+                        return Pumped::Malformed(error);
+                    }
                 };
                 let moved = self.carry(from, to, wanted);
                 debug_assert_eq!(moved, wanted);
@@ -157,8 +160,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let n = self.afford(from, n);
         if n > 0 {
             match self.mover.mode() {
-                MoveMode::Reference => self.carry_references(from, to, n),
-                MoveMode::Copy => self.carry_copies(from, to, n),
+                MoveMode::Copy if n > u64::from(SMALL_RUN) => self.carry_copies(from, to, n),
+                MoveMode::Copy | MoveMode::Reference => self.carry_references(from, to, n),
             }
             self.conns[from].consumed(n);
             self.list_egress(from);

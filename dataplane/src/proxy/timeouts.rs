@@ -26,6 +26,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// with `progress`.
     pub(super) fn set_phase(&mut self, id: ConnId, phase: Phase, progress: bool) {
         let timeouts = &self.settings.timeouts;
+        let unsaid = self.conns[id].send.outstanding() > 0;
         let Role::Client(client) = &mut self.conns[id].role else {
             return;
         };
@@ -44,6 +45,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             Phase::Connect => timeouts.connect,
             Phase::Request | Phase::Stream => timeouts.stream,
             Phase::Response => timeouts.response,
+            // The end of a response is still on its way.
+            Phase::Linger if unsaid => timeouts.stream,
             Phase::Linger => LINGER,
         };
         self.arm_session(id, after);

@@ -7,6 +7,7 @@ use crate::conn::Conn;
 use crate::counters::Drop;
 use crate::payload::{Insert, SpanArena};
 use crate::port::Frame;
+use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 
 impl Stack {
@@ -22,18 +23,28 @@ impl Stack {
         room: bool,
         now: u64,
     ) -> Option<Drop> {
-        if segment.flags.has(TcpFlags::SYN) && conn.remote_isn.is_none() {
+        if segment.flags.has(TcpFlags::SYN)
+            && matches!(
+                conn.socket().state(),
+                tcp::State::Listen | tcp::State::SynSent
+            )
+        {
+            // Not for good in SYN-SENT: smoltcp may refuse this one, and the right one comes later.
             conn.remote_isn = Some(segment.seq);
         }
+        let ack = judge_ack(conn, segment);
         let mut refused = None;
         if segment.payload_len > 0 && !segment.flags.has(TcpFlags::SYN | TcpFlags::RST) {
-            refused = if room {
+            refused = if ack == Ack::Unacceptable {
+                Some(Drop::TcpBadAck)
+            } else if room {
                 store(conn, arena, segment, frames)
             } else {
                 Some(Drop::TcpPoolLow)
             };
         }
         let ip = &frames[0].data()[ETHERNET..ETHERNET + segment.header_len()];
+        self.heed_ack(conn, arena, segment, ack, ip, now);
         let payload_len = if refused.is_some() {
             0
         } else {
@@ -43,7 +54,7 @@ impl Stack {
         if refused.is_some() {
             strip_payload(shown, segment);
         }
-        freshen_ack(conn, segment, shown);
+        freshen_ack(conn, segment, ack, shown);
         // One acknowledgement a turn for bulk; for a single small segment wait whether an answer
         // takes it along (RFC 9293 section 3.8.6.3).
         let delay = if segment.payload_len > self.mss {
@@ -60,6 +71,57 @@ impl Stack {
         let acked = conn.send.told() - unacked;
         conn.send.ack(arena, acked);
         refused
+    }
+
+    /// With a closed receive window smoltcp refuses every segment but one without payload at
+    /// exactly the next sequence number, and its acknowledgement with it; RFC 9293 section
+    /// 3.10.7.4 wants acknowledgements heeded all the same. A peer that probes the window sends
+    /// from beyond it ever after: were its acknowledgements not heeded, two peers that wait for
+    /// each other's window would wait for ever. The same happens when both have lost segments and
+    /// have gone back: what each sends is old to the other. So smoltcp is shown the acknowledgement
+    /// of such a segment alone first.
+    fn heed_ack<F: Frame>(
+        &mut self,
+        conn: &mut Conn,
+        arena: &mut SpanArena<F>,
+        segment: &Segment,
+        ack: Ack,
+        ip: &[u8],
+        now: u64,
+    ) {
+        let socket = conn.socket();
+        // Fewer bytes than the window's unit may be announced as none (RFC 7323 section 2.3).
+        let closed = socket.recv_capacity() - socket.recv_queue() < 256;
+        let Some(isn) = conn.remote_isn else {
+            return;
+        };
+        if ack == Ack::Unacceptable || segment.flags.has(TcpFlags::SYN | TcpFlags::RST) {
+            return;
+        }
+        let expected = isn
+            .wrapping_add(1)
+            .wrapping_add(conn.recv.readable() as u32);
+        // Negative for a segment from before the next byte.
+        let beyond = i64::from(segment.seq.wrapping_sub(expected) as i32);
+        let near = beyond.unsigned_abs() <= socket.recv_capacity() as u64;
+        let refused = match beyond {
+            0 => closed && segment.payload_len > 0,
+            1.. => closed,
+            _ => beyond + i64::from(segment.payload_len) <= 0,
+        };
+        if !near || !refused {
+            return;
+        }
+        let shown = self.device.offer(ip, 0);
+        strip_payload(shown, segment);
+        freshen_ack(conn, segment, ack, shown);
+        let tcp = usize::from(segment.l3_len);
+        shown[tcp + 4..tcp + 8].copy_from_slice(&expected.to_be_bytes());
+        self.ingress(now, Some(&mut conn.set));
+        // An answer to this would only be said again for the whole segment, which is shown next.
+        let _ = self.device.take_emitted();
+        let acked = conn.send.told() - conn.socket().send_queue() as u64;
+        conn.send.ack(arena, acked);
     }
 }
 
@@ -112,20 +174,59 @@ fn store<F: Frame>(
     }
 }
 
+/// What a segment's acknowledgement is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ack {
+    /// smoltcp takes it as it is.
+    Current,
+    /// Older than the newest one, `newest`, but not by more than can have been in flight.
+    Old { newest: u32 },
+    /// None that the peer could have sent: none at all, or of something never sent, or from long
+    /// ago, or not exactly of our SYN while that is what the peer has to prove it has seen.
+    Unacceptable,
+}
+
+/// Which segments may bring payload: those that smoltcp will not refuse for their acknowledgement
+/// (RFC 9293 section 3.10.7.4, RFC 5961 section 5.2). Without this, whoever guesses a number in the
+/// window could place bytes in the stream, because payload is kept before smoltcp has its say.
+fn judge_ack(conn: &Conn, segment: &Segment) -> Ack {
+    let (Some(isn), true) = (conn.local_isn, segment.flags.has(TcpFlags::ACK)) else {
+        return Ack::Unacceptable;
+    };
+    let socket = conn.socket();
+    let state = socket.state();
+    let end_acked = matches!(state, tcp::State::FinWait2 | tcp::State::TimeWait);
+    let end_unacked = matches!(
+        state,
+        tcp::State::FinWait1 | tcp::State::LastAck | tcp::State::Closing
+    );
+    let newest = isn
+        .wrapping_add(1)
+        .wrapping_add(conn.send.acked() as u32)
+        .wrapping_add(u32::from(end_acked));
+    let ahead = i64::from(segment.ack.wrapping_sub(newest) as i32);
+    let unacked = (conn.send.told() - conn.send.acked()) as i64 + i64::from(end_unacked);
+    match state {
+        tcp::State::Closed | tcp::State::Listen | tcp::State::SynSent => Ack::Unacceptable,
+        tcp::State::SynReceived if ahead != 0 => Ack::Unacceptable,
+        _ if ahead > unacked || ahead < -(socket.send_capacity() as i64) => Ack::Unacceptable,
+        _ if ahead < 0 => Ack::Old { newest },
+        _ => Ack::Current,
+    }
+}
+
 /// smoltcp drops a segment whose acknowledgement is older than the newest it has seen, payload and
 /// all; RFC 9293 section 3.10.7.4 wants only the acknowledgement ignored. So an old one is
 /// replaced by the newest, together with the window that came with it.
-fn freshen_ack(conn: &mut Conn, segment: &Segment, shown: &mut [u8]) {
-    let (Some(isn), true) = (conn.local_isn, segment.flags.has(TcpFlags::ACK)) else {
-        return;
-    };
-    let newest = isn.wrapping_add(1).wrapping_add(conn.send.acked() as u32);
-    let behind = newest.wrapping_sub(segment.ack) as i32;
+fn freshen_ack(conn: &mut Conn, segment: &Segment, ack: Ack, shown: &mut [u8]) {
     let tcp = usize::from(segment.l3_len);
-    if behind > 0 && segment.payload_len > 0 {
-        shown[tcp + 8..tcp + 12].copy_from_slice(&newest.to_be_bytes());
-        shown[tcp + 14..tcp + 16].copy_from_slice(&conn.last_window.to_be_bytes());
-    } else if behind <= 0 {
-        conn.last_window = segment.window;
+    match ack {
+        Ack::Old { newest } if segment.payload_len > 0 => {
+            shown[tcp + 8..tcp + 12].copy_from_slice(&newest.to_be_bytes());
+            shown[tcp + 14..tcp + 16].copy_from_slice(&conn.last_window.to_be_bytes());
+        }
+        Ack::Current => conn.last_window = segment.window,
+        Ack::Unacceptable if segment.flags.has(TcpFlags::SYN) => conn.last_window = segment.window,
+        Ack::Old { .. } | Ack::Unacceptable => {}
     }
 }

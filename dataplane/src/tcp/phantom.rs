@@ -197,3 +197,7 @@ impl Device for PhantomDevice {
         self.caps.clone()
     }
 }
+
+#[cfg(test)]
+#[path = "phantom_tests.rs"]
+mod tests;

@@ -69,7 +69,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let conn = &mut self.conns[id];
         match conn.socket().state() {
             tcp::State::Closed if conn.egress_listed => {}
-            tcp::State::Closed => return self.end_connection(id),
+            tcp::State::Closed => {
+                // Neither side has closed, nor have we reset it.
+                self.counters[Counter::ResetsReceived] += u64::from(conn.ending == Ending::Open);
+                return self.end_connection(id);
+            }
             // A SYN that was reset leaves the socket listening again: nobody will come.
             tcp::State::Listen => return self.end_connection(id),
             tcp::State::Established => {

@@ -15,6 +15,10 @@ const RESERVE: u32 = 8;
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     pub(super) fn maintain(&mut self) {
+        // Every turn: between two looks a few bursts could take the whole reserve.
+        let low = |level: crate::port::PoolLevel| level.free < level.total / RESERVE;
+        self.pool_low =
+            low(self.pool.level(FrameClass::Small)) || low(self.pool.level(FrameClass::Large));
         if self.now == self.maintained {
             return;
         }
@@ -28,9 +32,6 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             neighbors.poll(now, |frame| push_plain(port, frame));
         }
-        let low = |level: crate::port::PoolLevel| level.free < level.total / RESERVE;
-        self.pool_low =
-            low(self.pool.level(FrameClass::Small)) || low(self.pool.level(FrameClass::Large));
         if let Some(deadline) = self.draining
             && now >= deadline
             && !self.drain_expired

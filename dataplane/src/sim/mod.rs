@@ -1,0 +1,29 @@
+//! A network that exists only in memory: the engine's tests run against it, from a seed.
+//!
+//! Everything here happens in virtual time, counted in microseconds by a [`Clock`], and everything
+//! random comes from a [`Rng`] with a seed: a run that failed fails again in the same way. A packet
+//! meets the modules in this order:
+//!
+//! 1. [`host`]: peers made of stock smoltcp with real ring buffers and Ethernet of their own. On
+//!    them run [`client`] and [`origin`], which check every byte against [`pattern`].
+//! 2. [`wire`]: the link, which loses, repeats, delays and damages packets.
+//! 3. [`mod@port`]: the device between the wire and the engine, with frames from [`pool`].
+//! 4. [`world`]: the worker, its ports and the hosts, run from event to event.
+
+pub mod client;
+pub mod host;
+pub mod message;
+pub mod origin;
+pub mod pattern;
+pub mod pool;
+pub mod port;
+pub mod rng;
+pub mod segment;
+pub mod wire;
+pub mod world;
+
+pub use pool::{SimFrame, SimPool};
+pub use port::{PortOptions, SimPort, Split};
+pub use rng::Rng;
+pub use wire::{Clock, End, Faults, Wire};
+pub use world::{Setup, World};
