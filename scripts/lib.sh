@@ -245,13 +245,14 @@ raise_backlog() {
 
 declare -A PID=()
 
-# start NAME NS CPUS COMMAND…: runs it in the background in a namespace, pinned; CPUS `-` leaves
-# pinning to the command. Its output goes to $RUN/NAME.log.
+# start NAME NS CPUS COMMAND…: runs it in the background in a namespace, pinned; NS `-` is none, CPUS
+# `-` leaves pinning to the command. Its output goes to $RUN/NAME.log.
 start() {
     local name=$1 ns=$2 cpus=$3
     shift 3
     [ "$cpus" = - ] || set -- taskset -c "$cpus" "$@"
-    ip netns exec "$LAB-$ns" "$@" >"$RUN/$name.log" 2>&1 &
+    [ "$ns" = - ] || set -- ip netns exec "$LAB-$ns" "$@"
+    "$@" >"$RUN/$name.log" 2>&1 &
     PID[$name]=$!
     undo "stop $name"
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged: formatting, lints, unit and simulator tests,
-# the relay's tests, end-to-end tests in network namespaces. Needs root for the last two.
+# the relay's tests, the wire lab, end-to-end tests in network namespaces. Needs root for the last
+# three.
 #
 #   sudo scripts/test.sh
 #
@@ -23,5 +24,6 @@ step cargo fmt --all --check
 step cargo clippy -q --workspace --all-targets -- -D warnings
 step cargo test -q --workspace
 step cargo test -q -p relay --test namespaces -- --ignored
+step "$ROOT/scripts/wire.sh"
 step "$ROOT/scripts/e2e.sh"
 say "all passed"

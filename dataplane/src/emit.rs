@@ -38,13 +38,32 @@ impl Headers {
         bytes[12..14].copy_from_slice(if ipv6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
         let len = ETHERNET + l3_len + l4_len;
         bytes[ETHERNET..len].copy_from_slice(&packet[..l3_len + l4_len]);
-        Self {
+        let mut headers = Self {
             bytes,
             len,
             ipv6,
             l3_len,
             l4_len,
+        };
+        if headers.is_tcp() && !headers.syn() {
+            headers.hold_window_back();
         }
+        headers
+    }
+
+    /// Offers one unit of the window scale less than smoltcp does.
+    ///
+    /// The window on the wire is rounded down to a unit of 2^scale bytes, so while nobody reads, its
+    /// end moves back by up to a unit less one byte with each acknowledgement. What was sent up to an
+    /// end that was once offered must be accepted (RFC 7323 section 2.4), but smoltcp cuts it off at
+    /// the end it has offered last. The few bytes are then missing for a time-out of a second, with
+    /// all that the sender sent behind them. The true end (the ring's) never moves back, and what
+    /// smoltcp accepts lies less than a unit before it: an end a whole unit before it is always
+    /// honoured. (The window of a SYN is not scaled.)
+    fn hold_window_back(&mut self) {
+        let at = ETHERNET + self.l3_len + 14;
+        let window = u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
+        self.bytes[at..at + 2].copy_from_slice(&window.saturating_sub(1).to_be_bytes());
     }
 
     /// True when the packet is a TCP segment.
@@ -134,5 +153,51 @@ impl Headers {
                 len: frame.data().len() as u32,
             }),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The window that goes out in a segment for which smoltcp says `window`.
+    fn offered(flags: u8, window: u16) -> u16 {
+        let mut packet = [0; 40];
+        (packet[0], packet[9]) = (0x45, 6);
+        (packet[32], packet[33]) = (5 << 4, flags);
+        packet[34..36].copy_from_slice(&window.to_be_bytes());
+        let headers = Headers::new(&packet, [1; 6], [2; 6]);
+        u16::from_be_bytes([headers.bytes[48], headers.bytes[49]])
+    }
+
+    #[test]
+    fn one_unit_of_the_window_is_held_back() {
+        const ACK: u8 = 0x10;
+        const SYN: u8 = 0x02;
+        assert_eq!(offered(ACK, 1000), 999);
+        assert_eq!(offered(ACK, 0), 0);
+        assert_eq!(offered(SYN, 65_535), 65_535);
+        assert_eq!(offered(SYN | ACK, 65_535), 65_535);
+    }
+
+    /// Why a unit is enough: whatever arrives, an end that was offered is never after one that
+    /// smoltcp accepts later.
+    #[test]
+    fn an_offered_end_stays_within_what_is_accepted() {
+        const RING: u32 = 131_072;
+        for scale in 0..8 {
+            let mut most_offered = 0;
+            let mut received = 0;
+            for arrived in [65_495, 3, 1, 65_000, 82, 400, 90, 1].into_iter().cycle() {
+                // Nobody reads: the true end is the ring's.
+                let units = ((RING - received) >> scale).min(0xffff);
+                assert!(most_offered <= received + (units << scale));
+                most_offered = most_offered.max(received + (units.saturating_sub(1) << scale));
+                if received + arrived > most_offered {
+                    break;
+                }
+                received += arrived;
+            }
+        }
     }
 }
