@@ -90,10 +90,10 @@ cpu_times() {
 }
 
 # The busy share (0 to 1) of minivoy's core since line $1 of its log: the mean of what its summary
-# lines state as `busy N%`. Prints nothing when there are none.
+# lines state as `core N % busy`. Prints nothing when there are none.
 busy_share() {
-    tail -n "+$1" "$RUN/proxy.log" | grep -oiE 'busy[ =:]*[0-9.]+ ?%' | grep -oE '[0-9.]+' |
-        awk '{ sum += $1 } END { if (NR) print sum / NR / 100 }'
+    tail -n "+$1" "$RUN/proxy.log" | grep -oE 'core [0-9]+ % busy' | grep -oE '[0-9]+' |
+        awk '{ sum += $1 } END { if (NR) print sum / NR / 100 }' || true
 }
 
 # measure ROUND PROXY FILE CONNECTIONS: appends a line to the results.
