@@ -75,6 +75,11 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub stats_interval: u32,
 
+    /// Under load, begin no turn sooner than this after the last: more packets for each system
+    /// call, fewer and larger packets to send; 0: never wait
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 200)]
+    pub coalesce_us: u32,
+
     /// Write a line for each exchange to this file, or to standard output (-); off by default
     #[arg(long, value_name = "PATH|-")]
     pub access_log: Option<PathBuf>,
@@ -298,6 +303,7 @@ mod tests {
                 check: false,
                 validate: false,
                 stats_interval: 10,
+                coalesce_us: 200,
                 access_log: None,
                 access_log_format: AccessLogFormat::Common,
                 log_level: None,

@@ -87,6 +87,7 @@ fn launch(eal: Vec<String>, options: &Options) -> Result<ExitCode, Refusal> {
         config,
         mover: options.mover,
         stats_interval: options.stats_interval(),
+        coalesce_us: options.coalesce_us,
         access_log,
         signals,
     })

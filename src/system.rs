@@ -6,6 +6,7 @@
 mod any_port;
 mod clock;
 mod error;
+mod pacer;
 mod ports;
 mod record;
 mod rings;
@@ -44,6 +45,8 @@ pub struct Launch {
     pub mover: Mover,
     /// Time between two summary lines; `None`: none.
     pub stats_interval: Option<Duration>,
+    /// Least time between the beginnings of two turns under load, in µs.
+    pub coalesce_us: u32,
     /// The access log, running since before EAL.
     pub access_log: Option<AccessLog>,
     /// SIGTERM, SIGINT and SIGHUP.
@@ -77,6 +80,7 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
             pool: pools[index].clone(),
             settings: Arc::clone(&settings),
             mover: launch.mover,
+            coalesce_us: launch.coalesce_us,
             rings: Rings::new(settings.limits.session_buffer, huge).map_err(StartError::Rings)?,
             seed: secret(),
             access_log: launch.access_log.as_ref().map(AccessLog::sender),

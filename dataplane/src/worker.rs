@@ -28,6 +28,10 @@ const TIMERS_PER_TURN: usize = 256;
 pub struct Turn {
     /// True when packets came or went, or anything else moved: the turn was not idle.
     pub busy: bool,
+    /// Packets received.
+    pub packets: u32,
+    /// Exchanges under way at its end.
+    pub exchanges: u32,
 }
 
 /// A port and what the worker keeps for it.
@@ -72,6 +76,8 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) pool_low: bool,
     /// Frames set aside for what is being written.
     pub(crate) reserved: Vec<P::Frame>,
+    /// Exchanges under way.
+    pub(crate) exchanges: u32,
     /// Open client connections.
     pub(crate) clients: u64,
     /// Open connections to endpoints.
@@ -160,6 +166,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             half_open: 0,
             pool_low: false,
             reserved: Vec::with_capacity(64),
+            exchanges: 0,
             clients: 0,
             upstreams: 0,
             idle: 0,
@@ -182,7 +189,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.now = now_us / 1000;
 
         let mut busy = self.harvest(); //    copies finished since the last turn → send queues
-        busy |= self.receive(); //           packets → connections
+        let packets = self.receive(); //     packets → connections
+        busy |= packets > 0;
         busy |= self.run_sessions(); //      connections that changed → HTTP, copy jobs
         self.submit(); //                    this turn's copy jobs → mover
         busy |= self.harvest(); //           a CPU mover is done at once
@@ -192,7 +200,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
         self.counters[Counter::Turns] += 1;
         self.counters[Counter::BusyTurns] += u64::from(busy);
-        Turn { busy }
+        Turn {
+            busy,
+            packets,
+            exchanges: self.exchanges,
+        }
     }
 
     /// Hands the copy jobs of this turn to the mover, all at once.

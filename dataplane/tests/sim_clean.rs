@@ -4,7 +4,7 @@ mod sim_common;
 
 use dataplane::sim::client::{Answer, Exchange, Method};
 use dataplane::sim::{PortOptions, Setup, Split, World};
-use sim_common::{SECOND, assert_settles, assert_whole, movers, plan};
+use sim_common::{SECOND, assert_settles, assert_whole, mover, movers, plan};
 
 fn exchanges() -> Vec<Exchange> {
     let get = |answer, tag| Exchange {
@@ -111,4 +111,19 @@ fn pipelined_requests_are_answered_in_order() {
         assert_whole(&world, "pipelined");
         assert_settles(&mut world, "pipelined");
     }
+}
+
+/// The number of exchanges under way decides whether the launch side waits for more packets.
+#[test]
+fn exchanges_are_counted_up_and_down() {
+    let mut world = World::new(Setup::default(), mover(false));
+    let gets = || plan(vec![Exchange::get(10_000), Exchange::get(0)]);
+    let _ = world.add_client(8_000, (0..5).map(|_| gets()).collect());
+    let mut most = 0;
+    while !world.finished() {
+        world.run_for(200);
+        most = most.max(world.worker.exchanges());
+    }
+    assert!((1..=5).contains(&most), "{most}");
+    assert_eq!(world.worker.exchanges(), 0);
 }

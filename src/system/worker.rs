@@ -16,6 +16,7 @@ use dpdk::{LcoreId, Mbuf, MbufPool};
 use super::any_port::AnyPort;
 use super::clock::{Clock, unix_ns};
 use super::error::StartError;
+use super::pacer::Pacer;
 use super::ports::OpenPort;
 use super::record::record;
 use super::rings::Rings;
@@ -53,6 +54,8 @@ pub struct Plan {
     pub settings: Arc<Settings>,
     /// How it moves payload.
     pub mover: Mover,
+    /// Least time between the beginnings of two turns under load, in µs.
+    pub coalesce_us: u32,
     /// Rings for its sockets.
     pub rings: Rings,
     /// Secret of its sequence numbers and hashes.
@@ -126,6 +129,7 @@ enum Phase {
 struct Running {
     worker: Worker<AnyPort, MbufPool, AnyMover<Mbuf>>,
     clock: Clock,
+    pacer: Pacer,
     phase: Phase,
     index: usize,
     /// Time given to open exchanges, in ms; 0: as long as they take.
@@ -155,6 +159,7 @@ impl Running {
         Self {
             worker: Worker::new(parts, clock.now_ns() / 1000),
             clock,
+            pacer: Pacer::new(plan.coalesce_us),
             phase: Phase::Serving,
             index: plan.index,
             drain_ms,
@@ -180,6 +185,14 @@ impl Running {
                 Counter::IdleNanos
             };
             self.worker.counters_mut()[time] += now - before;
+            if let Some(until) = self.pacer.next(before, now, turn) {
+                let end = now;
+                while now < until {
+                    std::hint::spin_loop();
+                    now = self.clock.now_ns();
+                }
+                self.worker.counters_mut()[Counter::IdleNanos] += now - end;
+            }
 
             if now >= next_look {
                 next_look = now + LOOK;

@@ -341,6 +341,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let ClientState::Exchange(exchange) = std::mem::replace(&mut client.state, next) else {
             return Step::Wait;
         };
+        self.exchanges -= 1;
         let whole =
             matches!(exchange.request, Body::Done) && matches!(exchange.response, ReplyState::Done);
         self.log_exchange(&exchange, id);

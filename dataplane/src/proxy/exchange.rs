@@ -271,6 +271,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 if let Role::Client(client) = &mut self.conns[id].role {
                     client.requests = client.requests.saturating_add(1);
                     client.state = ClientState::Exchange(exchange);
+                    self.exchanges += 1;
                 }
                 self.send_request(id, &out);
                 self.proxy.out = out;
@@ -717,6 +718,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         else {
             return;
         };
+        self.exchanges -= 1;
         self.log_exchange(&exchange, id);
         self.release_upstream(&exchange, false);
         self.forget_saved(&exchange);

@@ -117,6 +117,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.conns.open()
     }
 
+    /// Exchanges under way.
+    pub fn exchanges(&self) -> u32 {
+        self.exchanges
+    }
+
     /// Runs of payload that the worker holds.
     pub fn spans(&self) -> usize {
         self.arena.used()

@@ -15,9 +15,9 @@ use crate::settings::PortId;
 use crate::worker::Worker;
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
-    /// Takes one burst from every port.
-    pub(super) fn receive(&mut self) -> bool {
-        let mut any = false;
+    /// Takes one burst from every port. Returns how many packets came.
+    pub(super) fn receive(&mut self) -> u32 {
+        let mut received = 0;
         for lane in 0..self.lanes.len() {
             // Every packet may be answered at once. Without room for that many answers nothing is
             // taken: the packets wait in the device, and their senders slow down.
@@ -36,7 +36,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 },
             );
             let _ = here.port.rx_burst(&mut burst);
-            any |= !burst.packets.is_empty();
+            received += burst.packets.len() as u32;
             let mut frames = burst.frames.drain(..);
             for packet in burst.packets.drain(..) {
                 let mut whole = std::mem::take(&mut self.packet);
@@ -50,7 +50,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             drop(frames);
             self.lanes[lane].burst = burst;
         }
-        any
+        received
     }
 
     fn receive_packet(
