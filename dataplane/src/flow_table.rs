@@ -85,6 +85,21 @@ impl FlowKey {
         u64::from(port.0) << 32 | u64::from(local) << 16 | u64::from(remote)
     }
 
+    /// Whether it is a flow of IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        self.rest & V6 != 0
+    }
+
+    /// The own TCP port.
+    pub fn local_port(&self) -> u16 {
+        (self.rest >> 16) as u16
+    }
+
+    /// The peer's TCP port.
+    pub fn remote_port(&self) -> u16 {
+        self.rest as u16
+    }
+
     /// The port the flow runs over.
     pub fn port(&self) -> PortId {
         PortId((self.rest >> 32) as u8)

@@ -22,8 +22,11 @@ pub mod emit;
 
 pub mod checksum;
 pub mod counters;
+pub mod mailbox;
 pub mod neighbor;
 pub mod rss;
+pub mod steering;
+pub mod team;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod timer_wheel;

@@ -113,8 +113,46 @@ impl Rss {
     /// The queue in which packets from `source` to `destination` arrive; 0 when the families differ
     /// (there are no such packets).
     pub fn queue(&self, source: SocketAddr, destination: SocketAddr) -> u16 {
-        let hash = self.hash.tcp(source, destination).unwrap_or(0);
+        self.entry(self.hash.tcp(source, destination).unwrap_or(0))
+    }
+
+    /// The queues of packets from `source` to the ports of `destination`.
+    pub fn towards(&self, source: SocketAddr, destination: IpAddr) -> Towards<'_> {
+        let base = self.hash.tcp(source, SocketAddr::new(destination, 0));
+        Towards {
+            rss: self,
+            base: base.unwrap_or(0),
+            offset: if source.is_ipv4() { 10 } else { 34 },
+        }
+    }
+
+    /// The entries of the indirection table.
+    pub fn table(&self) -> &[u16] {
+        &self.table
+    }
+
+    #[inline]
+    fn entry(&self, hash: u32) -> u16 {
         self.table[hash as usize & (self.table.len() - 1)]
+    }
+}
+
+/// Packets that differ in their destination port only: the hash is linear, so what they share is
+/// hashed once and each port costs four look-ups.
+#[derive(Clone, Copy, Debug)]
+pub struct Towards<'a> {
+    rss: &'a Rss,
+    base: u32,
+    /// Where in the input the destination port lies.
+    offset: usize,
+}
+
+impl Towards<'_> {
+    /// The queue of packets to this port.
+    #[inline]
+    pub fn port(&self, port: u16) -> u16 {
+        let part = self.rss.hash.part(self.offset, &port.to_be_bytes());
+        self.rss.entry(self.base ^ part)
     }
 }
 
@@ -234,6 +272,9 @@ mod tests {
             let (source, destination) = (SocketAddr::new(address(a), p), SocketAddr::new(address(b), q));
             let hash = Toeplitz::new(&key).unwrap();
             prop_assert_eq!(hash.tcp(source, destination), Some(by_definition(&key, &input)));
+            let table: Vec<u16> = (0..256).collect();
+            let rss = Rss::new(&key, &table).unwrap();
+            prop_assert_eq!(rss.towards(source, destination.ip()).port(q), rss.queue(source, destination));
         }
     }
 }

@@ -11,11 +11,15 @@ use crate::payload::SpanArena;
 use crate::port::{FramePool, Port, RxBurst};
 use crate::proxy::Proxy;
 use crate::settings::Settings;
+use crate::steering::WorkerId;
 use crate::tcp::{RingSource, Stack};
+use crate::team::{Seat, Team};
 use crate::timer_wheel::{TimerId, TimerWheel};
 
 mod egress;
+mod handover;
 mod maintain;
+mod neighbors;
 mod receive;
 
 pub(crate) use receive::{session_timer, tcp_timer};
@@ -45,11 +49,18 @@ pub(crate) struct Lane<P: Port> {
     pub waiting: Vec<ConnId>,
     /// Whether the link was told about the port's addresses.
     pub announced: bool,
+    /// How the port spreads packets, and the workers' mailboxes.
+    pub seat: Seat,
+    /// Packets the port should have brought to another worker.
+    pub strays: u64,
+    /// Packets passed on to all workers since mailboxes were last looked into.
+    pub relayed: u32,
 }
 
 /// One worker. It owns its ports' queues, its frames, its connections; it shares nothing.
 pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) settings: Arc<Settings>,
+    pub(crate) me: WorkerId,
     pub(crate) lanes: Vec<Lane<P>>,
     pub(crate) pool: L,
     pub(crate) mover: M,
@@ -108,6 +119,8 @@ pub struct Parts<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub mover: M,
     /// Ring buffers for sockets.
     pub rings: Box<dyn RingSource>,
+    /// Its place among the workers; [`Team::alone`] for a single one.
+    pub team: Team,
     /// Decides sequence numbers, ephemeral ports and hashes; random and secret outside of tests.
     pub seed: u64,
 }
@@ -128,12 +141,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let now = now_us / 1000;
         let settings = parts.settings;
         let most = settings.limits.max_connections as usize;
+        let me = parts.team.me;
         let lanes = parts
             .ports
             .into_iter()
             .zip(&settings.ports)
+            .zip(parts.team.seats)
             .enumerate()
-            .map(|(index, (port, config))| {
+            .map(|(index, ((port, config), seat))| {
                 let caps = port.caps();
                 let seed = parts.seed.rotate_left(index as u32 + 1) ^ index as u64;
                 Lane {
@@ -141,13 +156,18 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     neighbors: Neighbors::new(caps.mac, config, seed, now),
                     burst: RxBurst::with_capacity(caps.max_burst),
                     waiting: Vec::with_capacity(64),
-                    announced: false,
+                    // Once is enough: the first worker does it.
+                    announced: me != WorkerId(0),
+                    seat,
+                    strays: 0,
+                    relayed: 0,
                     port,
                 }
             })
             .collect();
         Self {
             proxy: Proxy::new(&settings, parts.seed),
+            me,
             lanes,
             pool: parts.pool,
             mover: parts.mover,
@@ -189,7 +209,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.now = now_us / 1000;
 
         let mut busy = self.harvest(); //    copies finished since the last turn → send queues
-        let packets = self.receive(); //     packets → connections
+        let mut packets = self.receive(); // packets → connections
+        packets += self.take_over(); //      packets that other workers received → connections
         busy |= packets > 0;
         busy |= self.run_sessions(); //      connections that changed → HTTP, copy jobs
         self.submit(); //                    this turn's copy jobs → mover

@@ -14,7 +14,8 @@ use smoltcp::socket::tcp;
 
 /// Ephemeral ports: well above what services listen on.
 const FIRST_PORT: u16 = 10_000;
-/// Ports tried for one connection before the endpoint counts as used up.
+/// Ports of this worker's tried for one connection, on average, before the endpoint counts as used
+/// up.
 const PORT_TRIES: u32 = 64;
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
@@ -182,20 +183,27 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         Some(id)
     }
 
-    /// A local address whose flow to `remote` is free. Connections in TIME-WAIT still have theirs.
+    /// A local address whose flow to `remote` is free and whose replies come to this worker.
+    /// Connections in TIME-WAIT still have theirs. Two workers never choose the same: each port is
+    /// one worker's.
     fn free_flow(
         &mut self,
         port: crate::settings::PortId,
         source: std::net::IpAddr,
         remote: SocketAddr,
     ) -> Option<(SocketAddr, FlowKey)> {
-        for _ in 0..PORT_TRIES {
+        let steering = &self.lanes[usize::from(port.0)].seat.steering;
+        let replies = steering.replies(source, remote);
+        for _ in 0..PORT_TRIES * u32::from(steering.workers()) {
             let next = self.proxy.next_port;
             self.proxy.next_port = if next < FIRST_PORT || next == u16::MAX {
                 FIRST_PORT
             } else {
                 next + 1
             };
+            if replies.owner(self.proxy.next_port) != self.me {
+                continue;
+            }
             let local = SocketAddr::new(source, self.proxy.next_port);
             let key = FlowKey::new(port, local, remote)?;
             if self.flows.get(&key).is_none() {

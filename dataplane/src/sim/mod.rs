@@ -7,8 +7,9 @@
 //! 1. [`host`]: peers made of stock smoltcp with real ring buffers and Ethernet of their own. On
 //!    them run [`client`] and [`origin`], which check every byte against [`pattern`].
 //! 2. [`wire`]: the link, which loses, repeats, delays and damages packets.
-//! 3. [`mod@port`]: the device between the wire and the engine, with frames from [`pool`].
-//! 4. [`world`]: the worker, its ports and the hosts, run from event to event.
+//! 3. [`mod@port`]: the device between the wire and the engine, with frames from [`pool`]; [`spread`]
+//!    when it has several queues.
+//! 4. [`world`]: the worker (or several), its ports and the hosts, run from event to event.
 
 pub mod client;
 pub mod host;
@@ -19,11 +20,13 @@ pub mod pool;
 pub mod port;
 pub mod rng;
 pub mod segment;
+pub mod spread;
 pub mod wire;
 pub mod world;
 
 pub use pool::{SimFrame, SimPool};
 pub use port::{PortOptions, SimPort, Split};
 pub use rng::Rng;
+pub use spread::Spread;
 pub use wire::{Clock, End, Faults, Wire};
 pub use world::{Setup, World};

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::pool::{LARGE, SMALL, SimFrame, SimPool};
 use super::segment;
+use super::spread::{Queues, Spread};
 use super::wire::{Clock, End, Wire};
 use crate::port::{
     Frame, FrameClass, FramePool, MAX_HEADER, Piece, Port, PortCaps, PortStats, RxBurst,
@@ -12,9 +13,6 @@ use crate::port::{
 
 /// The shortest Ethernet frame without its checksum: shorter ones are padded (IEEE 802.3).
 const SHORTEST: usize = 60;
-
-/// Received packets the device holds; what comes in beyond is lost.
-const RX_QUEUE: usize = 1024;
 
 /// Over how many frames of which size a received packet is spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +97,9 @@ pub struct SimPort {
     clock: Clock,
     pool: SimPool,
     posted: SimPool,
-    arrived: VecDeque<Vec<u8>>,
+    arrived: Queues,
+    /// Which of the device's queues it is.
+    number: usize,
     queue: VecDeque<Queued>,
     /// Frames of packets that are sent, and until when the device holds them.
     held: VecDeque<(u64, Vec<SimFrame>)>,
@@ -109,6 +109,19 @@ pub struct SimPort {
 impl SimPort {
     /// A port at the [`End::Port`] of `wire` that receives into frames of `pool`.
     pub fn new(options: PortOptions, wire: Wire, clock: Clock, pool: SimPool) -> Self {
+        let arrived = Queues::new(wire.clone(), clock.clone(), 1, Spread::First, 0);
+        Self::queue(options, wire, clock, pool, arrived, 0)
+    }
+
+    /// Queue `number` of a device of several.
+    pub fn queue(
+        options: PortOptions,
+        wire: Wire,
+        clock: Clock,
+        pool: SimPool,
+        arrived: Queues,
+        number: usize,
+    ) -> Self {
         let caps = PortCaps {
             name: options.name.clone(),
             mac: options.mac,
@@ -126,7 +139,8 @@ impl SimPort {
             clock,
             pool,
             posted,
-            arrived: VecDeque::new(),
+            arrived,
+            number,
             queue: VecDeque::new(),
             held: VecDeque::new(),
             stats: PortStats::default(),
@@ -139,13 +153,7 @@ impl SimPort {
         while self.held.front().is_some_and(|(until, _)| *until <= now) {
             let _ = self.held.pop_front();
         }
-        while let Some(bytes) = self.wire.receive(End::Port, now) {
-            if self.arrived.len() == RX_QUEUE {
-                self.stats.rx_missed += 1;
-            } else {
-                self.arrived.push_back(bytes);
-            }
-        }
+        self.stats.rx_missed += self.arrived.advance();
     }
 
     /// Spreads a packet over frames; false when the pool has none left.
@@ -229,7 +237,7 @@ impl Port for SimPort {
         self.advance();
         let mut count = 0;
         while count < self.options.max_burst {
-            let Some(bytes) = self.arrived.pop_front() else {
+            let Some(bytes) = self.arrived.pop(self.number) else {
                 break;
             };
             let Some(frames) = self.spread(&bytes, &mut burst.frames) else {

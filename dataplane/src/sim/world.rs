@@ -1,4 +1,4 @@
-//! A worker between two links: clients at one, origins at the other, run from event to event.
+//! A worker, or several, between two links: clients at one, origins at the other, run from event to event.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,11 +9,14 @@ use super::origin::Origin;
 use super::pool::{SimFrame, SimPool};
 use super::port::{PortOptions, SimPort};
 use super::rng::Rng;
+use super::spread::{Queues, Spread};
 use super::wire::{Clock, End, Faults, Wire};
 use crate::mover::Mover;
 use crate::port::FrameClass;
 use crate::settings::{Cluster, ClusterId, Listener, PortId, PortSettings, Route, Settings};
+use crate::steering::Steering;
 use crate::tcp::RingSource;
+use crate::team::{PARCELS, Team};
 use crate::worker::{Parts, Worker};
 
 /// TCP port of the worker's listeners.
@@ -69,6 +72,12 @@ pub struct Setup {
     pub cluster_connections: u32,
     /// Idle connections kept for each endpoint.
     pub max_idle: u32,
+    /// How both ports are believed to spread packets over workers.
+    pub steering: Steering,
+    /// How they do.
+    pub spread: Spread,
+    /// Parcels of each mailbox.
+    pub parcels: usize,
 }
 
 impl Default for Setup {
@@ -94,19 +103,26 @@ impl Default for Setup {
             host_mtu: 1500,
             cluster_connections: 1024,
             max_idle: 64,
+            steering: Steering::Single,
+            spread: Spread::First,
+            parcels: PARCELS,
         }
     }
 }
 
-/// A worker, its links and the hosts at them.
+/// A worker or several, their links and the hosts at them.
 pub struct World<M: Mover<SimFrame>> {
     /// Virtual time.
     pub clock: Clock,
-    /// The worker under test.
+    /// The worker under test, the first of all.
     pub worker: Worker<SimPort, SimPool, M>,
-    /// Its frames.
+    /// The other workers.
+    pub others: Vec<Worker<SimPort, SimPool, M>>,
+    /// The frames of the first worker.
     pub pool: SimPool,
-    /// The frames its ports keep posted.
+    /// The frames of the others.
+    pub other_pools: Vec<SimPool>,
+    /// The frames all ports keep posted.
     pub posted: Vec<SimPool>,
     /// The clients' link and the origins' link.
     pub wires: [Wire; 2],
@@ -151,9 +167,13 @@ fn mac(side: usize, n: u16) -> [u8; 6] {
 impl<M: Mover<SimFrame>> World<M> {
     /// A worker with `mover` and its origins; clients are added with [`World::add_client`].
     pub fn new(setup: Setup, mover: M) -> Self {
+        Self::with_workers(setup, vec![mover])
+    }
+
+    /// A worker with each of `movers`, at least one, on queues of the same devices.
+    pub fn with_workers(setup: Setup, movers: Vec<M>) -> Self {
         let mut rng = Rng::new(setup.seed);
         let clock = Clock::default();
-        let pool = SimPool::new(setup.small, setup.large);
         let wires = [
             Wire::new(rng.next_u64(), setup.client_faults),
             Wire::new(rng.next_u64(), setup.origin_faults),
@@ -193,29 +213,51 @@ impl<M: Mover<SimFrame>> World<M> {
             max_idle: setup.max_idle,
         }];
         let ring = settings.limits.session_buffer as usize;
-        let ports: Vec<SimPort> = (0..2)
-            .map(|side| {
-                let options = PortOptions {
-                    name: format!("sim{side}"),
-                    mac: mac(side, 1),
-                    ..setup.port.clone()
-                };
-                SimPort::new(options, wires[side].clone(), clock.clone(), pool.clone())
+        let settings = Arc::new(settings);
+        let workers = movers.len();
+        let devices: Vec<Queues> = wires
+            .iter()
+            .map(|wire| {
+                let (wire, spread, seed) = (wire.clone(), setup.spread.clone(), setup.seed);
+                Queues::new(wire, clock.clone(), workers, spread, seed)
             })
             .collect();
-        let posted = ports.iter().map(SimPort::posted).collect();
-        let parts = Parts {
-            settings: Arc::new(settings),
-            ports,
-            pool: pool.clone(),
-            mover,
-            rings: Box::new(LeakedRings(ring)),
-            seed: rng.next_u64(),
-        };
+        let steerings = vec![setup.steering.clone(); 2];
+        let team = Team::of(workers as u16, steerings, setup.parcels);
+        let (mut all, mut pools, mut posted) = (Vec::new(), Vec::new(), Vec::new());
+        for (mover, team) in movers.into_iter().zip(team) {
+            let pool = SimPool::new(setup.small, setup.large);
+            let ports: Vec<SimPort> = (0..2)
+                .map(|side| {
+                    let options = PortOptions {
+                        name: format!("sim{side}"),
+                        mac: mac(side, 1),
+                        ..setup.port.clone()
+                    };
+                    let (wire, queues) = (wires[side].clone(), devices[side].clone());
+                    let number = usize::from(team.me.0);
+                    SimPort::queue(options, wire, clock.clone(), pool.clone(), queues, number)
+                })
+                .collect();
+            posted.extend(ports.iter().map(SimPort::posted));
+            pools.push(pool.clone());
+            let parts = Parts {
+                settings: Arc::clone(&settings),
+                ports,
+                pool,
+                mover,
+                rings: Box::new(LeakedRings(ring)),
+                team,
+                seed: rng.next_u64(),
+            };
+            all.push(Worker::new(parts, 0));
+        }
         let mut world = Self {
-            worker: Worker::new(parts, 0),
+            worker: all.remove(0),
+            others: all,
             clock,
-            pool,
+            pool: pools.remove(0),
+            other_pools: pools,
             posted,
             wires,
             hosts: Vec::new(),
@@ -251,6 +293,11 @@ impl<M: Mover<SimFrame>> World<M> {
         let host = Host::new(side, mac, &[address], self.host_mtu, seed, program);
         self.hosts.push(host);
         self.hosts.len() - 1
+    }
+
+    /// All workers.
+    pub fn workers(&self) -> impl Iterator<Item = &Worker<SimPort, SimPool, M>> {
+        std::iter::once(&self.worker).chain(&self.others)
     }
 
     /// The client programs.
@@ -337,7 +384,10 @@ impl<M: Mover<SimFrame>> World<M> {
         }
         if self.turn_at() <= now {
             let before = self.meter.map(|clock| clock());
-            let busy = self.worker.turn(now).busy;
+            let mut busy = self.worker.turn(now).busy;
+            for other in &mut self.others {
+                busy |= other.turn(now).busy;
+            }
             if let (Some(clock), Some(before)) = (self.meter, before) {
                 self.metered += clock() - before;
             }
@@ -346,28 +396,31 @@ impl<M: Mover<SimFrame>> World<M> {
         }
     }
 
-    /// Lets everything come to its end — idle upstream connections, TIME-WAIT — and checks that the
-    /// worker has kept nothing: no connection, no span, no frame.
+    /// Lets everything come to its end — idle upstream connections, TIME-WAIT — and checks that no
+    /// worker has kept anything: no connection, no span, no frame.
     ///
     /// # Errors
     /// Says what was kept.
     pub fn settle(&mut self) -> Result<(), String> {
         self.worker.start_drain();
+        self.others.iter_mut().for_each(Worker::start_drain);
+        let connections = |world: &Self| world.workers().map(Worker::connections).sum::<usize>();
         // TIME-WAIT is 10 s in smoltcp; a lost FIN may cost a few retransmissions.
         let limit = self.clock.now() + 120_000_000;
-        let _ = self.run_until(limit, |world| world.worker.connections() == 0);
+        let _ = self.run_until(limit, |world| connections(world) == 0);
         // The devices let go of what they have sent.
         self.run_for(10_000);
-        let pools = || self.posted.iter().chain([&self.pool]);
+        let own = || self.other_pools.iter().chain([&self.pool]);
+        let pools = || self.posted.iter().chain(own());
         let kept = [FrameClass::Small, FrameClass::Large]
             .map(|class| pools().map(|pool| pool.used(class)).sum::<u32>());
-        if self.worker.connections() == 0 && self.worker.spans() == 0 && kept == [0, 0] {
+        let spans: usize = self.workers().map(Worker::spans).sum();
+        if connections(self) == 0 && spans == 0 && kept == [0, 0] {
             return Ok(());
         }
         Err(format!(
-            "{} connections, {} spans, {kept:?} small and large frames are left",
-            self.worker.connections(),
-            self.worker.spans()
+            "{} connections, {spans} spans, {kept:?} small and large frames are left",
+            connections(self),
         ))
     }
 }

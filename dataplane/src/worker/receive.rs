@@ -8,11 +8,19 @@ use crate::conn::Ending;
 use crate::counters::{Counter, Drop};
 use crate::flow_table::ConnId;
 use crate::mover::Mover;
-use crate::neighbor::Outcome;
 use crate::port::{Frame, FrameClass, FramePool, Port, RxChecksum, RxPacket};
 use crate::proxy::{Client, Role};
 use crate::settings::PortId;
 use crate::worker::Worker;
+
+/// Where a packet came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// From the port.
+    Port,
+    /// From another worker, which found that it belongs here: it stays.
+    Mailbox,
+}
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Takes one burst from every port. Returns how many packets came.
@@ -41,7 +49,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             for packet in burst.packets.drain(..) {
                 let mut whole = std::mem::take(&mut self.packet);
                 whole.extend(frames.by_ref().take(usize::from(packet.frames)));
-                if let Err(reason) = self.receive_packet(PortId(lane as u8), &packet, &whole) {
+                let port = PortId(lane as u8);
+                if let Err(reason) = self.receive_packet(port, &packet, &whole, Source::Port) {
                     self.counters[reason] += 1;
                 }
                 whole.clear();
@@ -53,11 +62,12 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         received
     }
 
-    fn receive_packet(
+    pub(super) fn receive_packet(
         &mut self,
         port: PortId,
         packet: &RxPacket,
         frames: &[P::Frame],
+        source: Source,
     ) -> Result<(), Drop> {
         let lane = &mut self.lanes[usize::from(port.0)];
         let head = frames.first().ok_or(Drop::RxShort)?.data();
@@ -77,7 +87,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     RxChecksum::Bad => return Err(Drop::RxBadChecksum),
                     RxChecksum::Unverified => verify_tcp(&segment, frames)?,
                 }
-                self.receive_segment(port, &segment, frames)
+                self.receive_segment(port, &segment, frames, source)
             }
             Packet::Arp => self.receive_neighbor(port, frames, true),
             Packet::Ndp => self.receive_neighbor(port, frames, false),
@@ -91,8 +101,15 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         port: PortId,
         segment: &Segment,
         frames: &[P::Frame],
+        source: Source,
     ) -> Result<(), Drop> {
         let mut found = self.flows.get(&segment.key);
+        if found.is_none() && source == Source::Port {
+            let owner = self.lanes[usize::from(port.0)].seat.owner(&segment.key);
+            if owner != self.me {
+                return self.hand_over(port, owner, segment.ipv6, frames);
+            }
+        }
         if let Some(id) = found
             && segment.flags.opens()
             && self.retires(id, segment)
@@ -217,42 +234,6 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         source.copy_from_slice(&frames[0].data()[6..12]);
         self.emit(port, None, source);
         Ok(())
-    }
-
-    /// ARP and neighbour discovery. Connections that waited for what is now known may send.
-    fn receive_neighbor(
-        &mut self,
-        port: PortId,
-        frames: &[P::Frame],
-        arp: bool,
-    ) -> Result<(), Drop> {
-        let lane = &mut self.lanes[usize::from(port.0)];
-        let (neighbors, device) = (&mut lane.neighbors, &mut lane.port);
-        let frame = frames[0].data();
-        let reply = |reply: &[u8]| push_plain(device, reply);
-        let outcome = if arp {
-            neighbors.handle_arp(frame, self.now, reply)
-        } else {
-            neighbors.handle_ndp(frame, self.now, reply)
-        };
-        match outcome {
-            Outcome::Handled => Ok(()),
-            Outcome::Refused(reason) => Err(reason),
-            Outcome::Conflict { address, mac } => {
-                log::warn!("port {}: {address} is also used by {mac:02x?}", port.0);
-                Ok(())
-            }
-            Outcome::Known(_) => {
-                let mut waiting = std::mem::take(&mut lane.waiting);
-                for id in waiting.drain(..) {
-                    if self.conns[id].key.is_some() {
-                        self.list_egress(id);
-                    }
-                }
-                self.lanes[usize::from(port.0)].waiting = waiting;
-                Ok(())
-            }
-        }
     }
 
     /// Sends what smoltcp has emitted for a connection, or for nobody.
