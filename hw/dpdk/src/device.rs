@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dataplane::port::{FrameClass, PortCaps};
+use dataplane::steering::Steering;
 use dpdk_sys as sys;
 
 use crate::eal::Eal;
@@ -151,6 +152,17 @@ impl DpdkDevice {
     pub fn rss(&self) -> Option<&Rss> {
         self.started.rss.as_ref()
     }
+
+    /// How packets find the worker they belong to, when each queue has one: by the device where that
+    /// can be computed beforehand, else by the workers.
+    pub fn steering(&self) -> Steering {
+        let workers = self.started.queues.len() as u16;
+        if workers == 1 {
+            return Steering::Single;
+        }
+        let by_device = self.rss().and_then(|rss| rss.steering(workers));
+        by_device.unwrap_or(Steering::Software { workers })
+    }
 }
 
 impl Started {
@@ -198,9 +210,6 @@ impl Started {
             conf.rxmode.mtu = u32::from(mtu);
         }
         let spread = queues > 1 && rss::request(&mut conf, &info);
-        if queues > 1 && !spread {
-            log::warn!("{name}: no RSS for TCP: which queue gets a packet is up to the other side");
-        }
 
         // SAFETY: the device exists and is stopped; the configuration is copied.
         step("rte_eth_dev_configure", unsafe {
@@ -280,7 +289,7 @@ impl Started {
         self.caps.tso_v4 = self.tx_traits.tso.then_some(u32::from(u16::MAX));
         self.caps.max_pieces = self.tx_traits.max_pieces;
         if spread {
-            self.rss = rss::read(name, id, &info)?;
+            self.rss = rss::read(name, id, queues, &info)?;
         }
         Ok(())
     }

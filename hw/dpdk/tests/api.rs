@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::*;
 use dataplane::port::{Frame, FrameClass, FramePool, Piece, Port, TxError, TxHeader, TxOffload};
+use dataplane::steering::Steering;
 use dpdk::{DeviceConfig, DpdkDevice, DpdkError, Eal, MbufPool, PoolConfig};
 
 #[test]
@@ -22,6 +23,12 @@ fn without_a_wire() {
             "net_ring0",
             "--vdev",
             "net_null0,size=1500",
+            "--vdev",
+            "net_null1",
+            "--vdev",
+            "net_ring1",
+            "--vdev",
+            "net_ring2",
         ],
     );
     assert_eq!(Eal::init(&[]).unwrap_err(), DpdkError::EalTwice);
@@ -29,6 +36,7 @@ fn without_a_wire() {
     let mut pool = pool(&eal, "test");
     frames(&mut pool);
     refusals(&eal, &pool);
+    steering(&eal, &pool);
     ring(&eal, &mut pool);
     null(&eal, &mut pool);
     assert_eq!(out(&pool), 0);
@@ -144,7 +152,18 @@ fn refusals(eal: &Eal, pool: &MbufPool) {
         DpdkDevice::open(eal, name, config, pools).unwrap_err()
     };
     match open("03:00.0", &config, std::slice::from_ref(pool)) {
-        DpdkError::UnknownDevice { known, .. } => assert_eq!(known, ["net_ring0", "net_null0"]),
+        DpdkError::UnknownDevice { known, .. } => {
+            assert_eq!(
+                known,
+                [
+                    "net_ring0",
+                    "net_null0",
+                    "net_null1",
+                    "net_ring1",
+                    "net_ring2"
+                ]
+            )
+        }
         other => panic!("{other}"),
     }
     let huge = PoolConfig {
@@ -164,6 +183,30 @@ fn refusals(eal: &Eal, pool: &MbufPool) {
         ..PoolConfig::default()
     };
     assert!(MbufPool::new(eal, "wide", 0, &wide).is_err());
+}
+
+/// A worker for each of several queues: by the device's RSS where it has it, else in software, and not
+/// at all where queues are lacking. `net_null` has key and table, and a table of zeros at first.
+fn steering(eal: &Eal, pool: &MbufPool) {
+    let config = DeviceConfig::default();
+    let pools = |count| vec![pool.clone(); count];
+    let one = DpdkDevice::open(eal, "net_null1", &config, &pools(1)).unwrap();
+    assert!(matches!(one.steering(), Steering::Single));
+    assert!(one.rss().is_none());
+    drop(one);
+
+    // A device is closed for good with its last handle: the second of each kind is for this.
+    let ring = DpdkDevice::open(eal, "net_ring1", &config, &pools(2)).unwrap();
+    assert!(ring.rss().is_none());
+    assert!(matches!(ring.steering(), Steering::Software { workers: 2 }));
+    drop(ring);
+
+    match DpdkDevice::open(eal, "net_ring2", &config, &pools(64)).unwrap_err() {
+        error @ DpdkError::Queues { wanted: 64, .. } => {
+            assert!(error.to_string().contains("fewer lcores"), "{error}");
+        }
+        other => panic!("{other}"),
+    }
 }
 
 /// What is sent comes back, byte for byte, whatever it was made of.

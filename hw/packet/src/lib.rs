@@ -6,8 +6,9 @@
 //! 64 KiB cross whole in both directions. `recvmmsg` scatters packets straight into pool frames
 //! and `sendmmsg` gathers them from frames; beyond the kernel's own copy there is none.
 //!
-//! Reading order: [`socket`] opens and binds ([`link`] looks the interface up), [`vnet`] is the
-//! 10-byte header, `rx` and `tx` are the two directions, [`port`] puts them together.
+//! Reading order: [`socket`] opens and binds ([`link`] looks the interface up), `fanout` shares an
+//! interface among several sockets, [`vnet`] is the 10-byte header, `rx` and `tx` are the two
+//! directions, [`port`] puts them together.
 //!
 //! # What the interface must look like
 //!
@@ -33,6 +34,7 @@
 //! divided by the number of packets; the work for each packet is the same.
 
 mod error;
+mod fanout;
 pub mod link;
 pub mod port;
 mod rx;

@@ -82,9 +82,8 @@ pub struct PacketSocket {
 }
 
 impl PacketSocket {
-    /// Opens `queues` sockets on `interface`. Several share the interface's packets by a hash of
-    /// their addresses and ports (`PACKET_FANOUT_HASH`): a flow always comes to the same queue,
-    /// but which one is the kernel's choice.
+    /// Opens `queues` sockets on `interface`. Several share the interface's packets: TCP by both its
+    /// ports, as [`dataplane::steering::by_ports`] says, and everything else comes to the first.
     ///
     /// # Errors
     /// See [`Error`]: no such interface, not Ethernet, down, no privilege, senseless options.
@@ -102,16 +101,12 @@ impl PacketSocket {
                 interface: interface.to_owned(),
             });
         }
-        let mut sockets = Vec::with_capacity(usize::from(queues));
-        let mut group = None;
-        for _ in 0..queues {
-            let socket = Self::open_one(interface, link, options, queues > 1)?;
-            if queues > 1 {
-                group = Some(socket.join_fanout(group)?);
-            }
-            sockets.push(socket);
-        }
-        if queues > 1 {
+        let several = queues > 1;
+        let sockets: Vec<Self> = (0..queues)
+            .map(|_| Self::open_one(interface, link, options, several))
+            .collect::<Result<_, _>>()?;
+        if several {
+            Self::share(&sockets)?;
             for socket in &sockets {
                 socket.unmute()?;
             }
@@ -302,56 +297,6 @@ impl PacketSocket {
         Ok(())
     }
 
-    /// Joins `group`, or founds one under an id that nobody uses. Returns the group's id.
-    fn join_fanout(&self, group: Option<u16>) -> Result<u16, Error> {
-        let value = match group {
-            Some(id) => u32::from(id) | libc::PACKET_FANOUT_HASH << 16,
-            None => (libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16,
-        };
-        self.set_option(libc::SOL_PACKET, libc::PACKET_FANOUT, &value)
-            .map_err(|e| Error::from_os(&self.interface, "share it among queues", e))?;
-        let mut joined: u32 = 0;
-        let mut len = size_of::<u32>() as libc::socklen_t;
-        // SAFETY: both pointers are to live variables, and `len` is the size of the first.
-        let result = unsafe {
-            libc::getsockopt(
-                self.fd.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_FANOUT,
-                (&raw mut joined).cast(),
-                &raw mut len,
-            )
-        };
-        if result < 0 {
-            return Err(Error::last_os(&self.interface, "read the fanout group"));
-        }
-        Ok((joined & 0xffff) as u16)
-    }
-
-    /// Lets nothing be received, by a filter that accepts no packet. Between being bound and
-    /// joining its group, and for packets under way even a little longer, a socket is offered
-    /// every packet of the interface; without the filter it would hand out what belongs to others.
-    fn mute(&self) -> Result<(), Error> {
-        let mut accept_nothing = libc::sock_filter {
-            code: (libc::BPF_RET | libc::BPF_K) as u16,
-            jt: 0,
-            jf: 0,
-            k: 0,
-        };
-        let program = libc::sock_fprog {
-            len: 1,
-            filter: &raw mut accept_nothing,
-        };
-        self.set_option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
-            .map_err(|e| Error::from_os(&self.interface, "filter packets", e))
-    }
-
-    /// Undoes [`Self::mute`].
-    fn unmute(&self) -> Result<(), Error> {
-        self.set_option(libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &0_i32)
-            .map_err(|e| Error::from_os(&self.interface, "stop filtering packets", e))
-    }
-
     fn add_membership(&self, kind: libc::c_int, doing: &'static str) -> Result<(), Error> {
         let membership = libc::packet_mreq {
             mr_ifindex: self.link.index,
@@ -401,9 +346,9 @@ impl PacketSocket {
             .map_err(|e| Error::from_os(&self.interface, doing, e))
     }
 
-    fn set_option<T: Copy>(&self, level: i32, option: i32, value: &T) -> io::Result<()> {
+    pub(crate) fn set_option<T: Copy>(&self, level: i32, option: i32, value: &T) -> io::Result<()> {
         // SAFETY: the pointer is to a live `T`, whose size is passed; the kernel only reads it, and
-        // what it points at (the one filter instruction) outlives the call.
+        // what it points at (a program) outlives the call.
         let result = unsafe {
             libc::setsockopt(
                 self.fd.as_raw_fd(),
