@@ -5,6 +5,7 @@
 
 mod any_port;
 mod clock;
+mod crew;
 mod error;
 mod pacer;
 mod ports;
@@ -15,13 +16,13 @@ mod worker;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam::channel::bounded;
 use dataplane::counters::SharedCounters;
 use dataplane::port::{FrameClass, FramePool, PoolLevel};
-use dpdk::{ClassConfig, Eal, LcoreId, MbufPool, PoolConfig};
+use dataplane::team::{PARCELS, Team};
+use dpdk::{ClassConfig, Eal, Job, LcoreId, MbufPool, PoolConfig};
 
 use crate::access_log::AccessLog;
 use crate::cli::Mover;
@@ -61,16 +62,17 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     let arguments = &launch.eal[1..];
     let eal = Eal::init(arguments)?;
     let lcores = eal.lcores();
-    ports::check_workers(&launch.config, lcores.len())?;
     let pools = make_pools(&eal, &lcores, launch.config.memory)?;
     let ports = ports::open(&eal, &launch.config, &pools)?;
 
     let settings = Arc::new(launch.config.settings);
     let huge = !EalArgs::parse(arguments).no_huge;
-    let failed = Arc::new(AtomicBool::new(false));
+    let team = Team::of(lcores.len() as u16, ports.steerings, PARCELS);
+    let crew = crew::crew(lcores.len(), settings.ports.len());
     let mut counters = Vec::new();
     let mut plans = Vec::new();
-    for (index, ports) in ports.into_iter().enumerate() {
+    let workers = ports.queues.into_iter().zip(team).zip(crew);
+    for (index, ((ports, team), member)) in workers.enumerate() {
         let shared = Arc::new(SharedCounters::default());
         counters.push(Arc::clone(&shared));
         plans.push(Plan {
@@ -85,7 +87,8 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
             seed: secret(),
             access_log: launch.access_log.as_ref().map(AccessLog::sender),
             signals: launch.signals.clone(),
-            failed: Arc::clone(&failed),
+            team,
+            member,
             counters: shared,
         });
     }
@@ -109,6 +112,9 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
         );
     }
     log::info!("{}", Farewell(stats::total(&counters)));
+    for line in stats::shares(&counters) {
+        log::info!("{line}");
+    }
     let returned = check_frames(&lcores, &pools);
     outcome.and(returned)
 }
@@ -150,11 +156,13 @@ fn run_workers(eal: &Eal, plans: Vec<Plan>) -> Result<(), StartError> {
             let _sent = outcomes.send(plan.run());
         })?);
     }
-    for job in jobs {
-        job.wait()?;
-    }
     drop(outcomes);
-    ended.iter().collect()
+    // All are waited for, whatever became of the first.
+    let waited: Vec<_> = jobs.into_iter().map(Job::wait).collect();
+    let outcomes: Vec<_> = ended.iter().collect();
+    outcomes.into_iter().collect::<Result<(), _>>()?;
+    waited.into_iter().collect::<Result<(), _>>()?;
+    Ok(())
 }
 
 /// Says for each worker whether its frames are all back. Nothing that could hold one is left: ports

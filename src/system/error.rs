@@ -26,26 +26,6 @@ pub enum StartError {
         /// What the configuration wants.
         wanted: u16,
     },
-    /// Several workers, and a packet port.
-    #[error(
-        "{workers} workers, but port {port} is a packet port, and its kernel spreads replies of \
-         origins over workers as it likes: give EAL one core (-l N) in this release"
-    )]
-    PacketWorkers {
-        /// Workers wanted.
-        workers: usize,
-        /// The packet port's name.
-        port: String,
-    },
-    /// Several workers, and clusters to connect to.
-    #[error(
-        "{workers} workers, but connections to origins are not yet opened so that RSS returns their \
-         replies to the worker that opened them: give EAL one core (-l N) in this release"
-    )]
-    DpdkWorkers {
-        /// Workers wanted.
-        workers: usize,
-    },
     /// No memory for sockets' rings.
     #[error("no memory for the ring buffers of sockets: {0}; lower limits.session_buffer")]
     Rings(io::Error),

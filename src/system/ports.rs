@@ -1,6 +1,8 @@
 //! Opening the configured ports, a queue of each for every worker.
 
+use dataplane::steering::Steering;
 use dpdk::{DeviceConfig, DpdkDevice, DpdkPort, Eal, MbufPool};
+use log::Level;
 use packet::{Options, PacketPort, PacketSocket};
 
 use super::any_port::AnyPort;
@@ -27,42 +29,65 @@ impl OpenPort {
     }
 }
 
-/// Refuses numbers of workers that the engine cannot serve yet.
-///
-/// A connection to an origin lives in the worker that opened it, so the origin's packets must come
-/// to that worker. RSS can be computed beforehand (`dataplane::rss`), which the engine does not
-/// use yet; the hash of a fanout group of packet sockets is the kernel's own.
-pub fn check_workers(config: &Config, workers: usize) -> Result<(), StartError> {
-    if workers <= 1 {
-        return Ok(());
-    }
-    let mut ports = config.settings.ports.iter().zip(&config.ports);
-    if let Some((port, _)) =
-        ports.find(|(_, config)| matches!(config.device, PortDevice::Packet { .. }))
-    {
-        let port = port.name.clone();
-        return Err(StartError::PacketWorkers { workers, port });
-    }
-    if !config.settings.clusters.is_empty() {
-        return Err(StartError::DpdkWorkers { workers });
-    }
-    Ok(())
+/// All ports, open.
+#[derive(Debug)]
+pub struct Opened {
+    /// For each worker its queues, in the order of the configuration.
+    pub queues: Vec<Vec<OpenPort>>,
+    /// For each port how packets find their worker.
+    pub steerings: Vec<Steering>,
 }
 
-/// Opens every port: one list for each worker, in the order of the configuration.
-pub fn open(
-    eal: &Eal,
-    config: &Config,
-    pools: &[MbufPool],
-) -> Result<Vec<Vec<OpenPort>>, StartError> {
-    let mut workers: Vec<Vec<OpenPort>> = pools.iter().map(|_| Vec::new()).collect();
+/// Opens every port, a queue of each for every worker.
+pub fn open(eal: &Eal, config: &Config, pools: &[MbufPool]) -> Result<Opened, StartError> {
+    let mut opened = Opened {
+        queues: pools.iter().map(|_| Vec::new()).collect(),
+        steerings: Vec::new(),
+    };
     for (settings, port) in config.settings.ports.iter().zip(&config.ports) {
-        let queues = open_port(eal, &settings.name, port, pools)?;
-        for (worker, queue) in workers.iter_mut().zip(queues) {
+        let (queues, steering) = open_port(eal, &settings.name, port, pools)?;
+        for (worker, queue) in opened.queues.iter_mut().zip(queues) {
             worker.push(queue);
         }
+        for (level, line) in describe(&settings.name, &steering) {
+            log::log!(level, "{line}");
+        }
+        opened.steerings.push(steering);
     }
-    Ok(workers)
+    Ok(opened)
+}
+
+/// What is to be said about how a port's packets find their worker; nothing for a single one.
+fn describe(name: &str, steering: &Steering) -> Vec<(Level, String)> {
+    let workers = steering.workers();
+    let lacking = |what: &str| {
+        let line = format!(
+            "port {name}: {what}: packets that come to the wrong one of {workers} workers are copied \
+             to the right one; for speed use a NIC with RSS, or one worker (-l N)"
+        );
+        (Level::Warn, line)
+    };
+    match steering {
+        Steering::Single => Vec::new(),
+        Steering::Fanout { .. } => {
+            let line = format!("port {name}: the kernel shares TCP among {workers} workers");
+            vec![(Level::Info, line)]
+        }
+        Steering::Toeplitz { rss, v4, v6, .. } => {
+            let entries = rss.table().len();
+            let line = format!(
+                "port {name}: RSS shares TCP among {workers} workers (table of {entries} entries)"
+            );
+            let mut lines = vec![(Level::Info, line)];
+            for (hashed, family) in [(v4, "IPv4"), (v6, "IPv6")] {
+                if !hashed {
+                    lines.push(lacking(&format!("its RSS does not hash TCP over {family}")));
+                }
+            }
+            lines
+        }
+        Steering::Software { .. } => vec![lacking("no RSS that can be computed")],
+    }
 }
 
 /// A queue for each of `pools`. There are fewer of them than 2^16: EAL has no more lcores.
@@ -71,10 +96,11 @@ fn open_port(
     name: &str,
     port: &PortConfig,
     pools: &[MbufPool],
-) -> Result<Vec<OpenPort>, StartError> {
+) -> Result<(Vec<OpenPort>, Steering), StartError> {
+    let workers = pools.len() as u16;
     match &port.device {
         PortDevice::Packet { interface } => {
-            let sockets = PacketSocket::open(interface, pools.len() as u16, &Options::default())?;
+            let sockets = PacketSocket::open(interface, workers, &Options::default())?;
             if let (Some(wanted), Some(socket)) = (port.mtu, sockets.first())
                 && socket.link().mtu != u32::from(wanted)
             {
@@ -85,7 +111,13 @@ fn open_port(
                     wanted,
                 });
             }
-            Ok(sockets.into_iter().map(OpenPort::Packet).collect())
+            let steering = if workers == 1 {
+                Steering::Single
+            } else {
+                Steering::Fanout { workers }
+            };
+            let sockets = sockets.into_iter().map(OpenPort::Packet);
+            Ok((sockets.collect(), steering))
         }
         PortDevice::Dpdk { device } => {
             let config = DeviceConfig {
@@ -94,49 +126,52 @@ fn open_port(
             };
             // The device lives as long as its queues.
             let device = DpdkDevice::open(eal, device, &config, pools)?;
-            let queues = (0..pools.len() as u16).map(|queue| device.queue(queue));
-            Ok(queues
-                .map(|port| port.map(|port| OpenPort::Dpdk(Box::new(port))))
-                .collect::<Result<_, _>>()?)
+            let queues = (0..workers)
+                .map(|queue| Ok(OpenPort::Dpdk(Box::new(device.queue(queue)?))))
+                .collect::<Result<_, StartError>>()?;
+            Ok((queues, device.steering()))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use dataplane::rss::{MICROSOFT_KEY, Rss};
+
     use super::*;
-    use crate::config::from_toml;
 
-    /// The shipped lab configuration, with another device behind both ports.
-    fn config(client: &str, origin: &str) -> Config {
-        let text = include_str!("../../configs/veth-lab.toml");
-        let text = text.replace("packet:veth-c", client);
-        from_toml("lab", &text.replace("packet:veth-o", origin)).expect("a good configuration")
+    /// The levels, and all lines as one text.
+    fn said(steering: &Steering) -> (Vec<Level>, String) {
+        describe("nic", steering)
+            .into_iter()
+            .unzip::<_, _, _, String>()
     }
 
     #[test]
-    fn one_worker_may_have_any_ports() {
-        for config in [
-            config("packet:a", "packet:b"),
-            config("dpdk:net_tap0", "dpdk:net_tap1"),
-        ] {
-            assert!(check_workers(&config, 1).is_ok());
+    fn one_worker_is_not_worth_a_line() {
+        assert_eq!(said(&Steering::Single), (Vec::new(), String::new()));
+    }
+
+    #[test]
+    fn what_the_port_does_itself_is_said() {
+        let (levels, text) = said(&Steering::Fanout { workers: 2 });
+        assert_eq!(levels, [Level::Info]);
+        assert_eq!(text, "port nic: the kernel shares TCP among 2 workers");
+    }
+
+    #[test]
+    fn what_the_workers_have_to_do_is_a_warning_with_a_remedy() {
+        let (levels, text) = said(&Steering::Software { workers: 3 });
+        assert_eq!(levels, [Level::Warn]);
+        for part in ["port nic", "no RSS", "3 workers", "-l N"] {
+            assert!(text.contains(part), "no {part} in {text}");
         }
-    }
-
-    #[test]
-    fn several_workers_are_refused_with_the_reason() {
-        let refusal = |config| {
-            let text = check_workers(&config, 2).expect_err("refused").to_string();
-            assert!(!text.contains('\n') && text.contains("(-l N)"), "{text}");
-            text
-        };
-        let text = refusal(config("dpdk:net_tap0", "packet:b"));
-        assert!(text.contains("port origin is a packet port"), "{text}");
-        assert!(refusal(config("dpdk:net_tap0", "dpdk:net_tap1")).contains("RSS"));
-
-        let mut nowhere = config("dpdk:net_tap0", "dpdk:net_tap1");
-        nowhere.settings.clusters.clear();
-        assert!(check_workers(&nowhere, 2).is_ok());
+        let rss = Rss::new(&MICROSOFT_KEY, &[0, 1]).unwrap();
+        let both = Steering::toeplitz(rss.clone(), true, true, 2).unwrap();
+        assert_eq!(said(&both).0, [Level::Info]);
+        let (levels, text) = said(&Steering::toeplitz(rss, true, false, 2).unwrap());
+        assert_eq!(levels, [Level::Info, Level::Warn]);
+        assert!(text.contains("table of 2 entries"), "{text}");
+        assert!(text.contains("TCP over IPv6"), "{text}");
     }
 }

@@ -31,6 +31,29 @@ fn sum(workers: &[Counters]) -> Counters {
     total
 }
 
+/// Of several workers, a line on what each did.
+pub fn shares(workers: &[Arc<SharedCounters>]) -> Vec<String> {
+    share_lines(&read(workers))
+}
+
+fn share_lines(workers: &[Counters]) -> Vec<String> {
+    if workers.len() < 2 {
+        return Vec::new();
+    }
+    let line = |(index, counters): (usize, &Counters)| {
+        format!(
+            "worker {index}: {} requests, {} connections accepted, {} to origins, {} packets handed \
+             over, {} taken over",
+            counters[Counter::Requests],
+            counters[Counter::Accepted],
+            counters[Counter::Connected],
+            counters[Counter::HandedOver],
+            counters[Counter::TakenOver],
+        )
+    };
+    workers.iter().enumerate().map(line).collect()
+}
+
 /// The thread that logs a summary line each interval.
 #[derive(Debug)]
 pub struct Stats {
@@ -88,6 +111,11 @@ fn line(current: &[Counters], earlier: &[Counters], seconds: f64) -> String {
             let share = 100.0 * busy as f64 / (busy + idle).max(1) as f64;
             let separator = if index == 0 { "; " } else { ", " };
             line += &format!("{separator}worker {index} {share:.0} % busy");
+        }
+        let handed = sum(current).since(&sum(earlier))[Counter::HandedOver];
+        if handed > 0 {
+            let rate = handed as f64 / seconds;
+            line += &format!(", {rate:.0} packets/s between workers");
         }
     }
     line
@@ -159,6 +187,31 @@ mod tests {
         );
         let one = line(&two[..1], &none[..1], 2.0);
         assert!(!one.contains("worker"), "{one}");
+
+        let mut handed = two.clone();
+        handed[1][Counter::HandedOver] = 14;
+        let text = line(&handed, &none, 2.0);
+        assert!(
+            text.ends_with("10 % busy, 7 packets/s between workers"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_share_of_each_worker() {
+        let mut two = [worker(0, 0, 30), worker(0, 0, 10)];
+        assert!(share_lines(&two[..1]).is_empty());
+        two[1][Counter::Accepted] = 4;
+        two[1][Counter::Connected] = 3;
+        two[1][Counter::HandedOver] = 2;
+        two[1][Counter::TakenOver] = 1;
+        let lines = share_lines(&two);
+        assert_eq!(
+            lines[1],
+            "worker 1: 10 requests, 4 connections accepted, 3 to origins, 2 packets handed over, \
+             1 taken over"
+        );
+        assert_eq!(lines.len(), 2);
     }
 
     #[test]

@@ -4,17 +4,18 @@
 //! that are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use dataplane::counters::{Counter, Drop, SharedCounters};
 use dataplane::mover::{AnyMover, MemMover, ZeroCopy};
 use dataplane::port::Port;
-use dataplane::settings::Settings;
+use dataplane::settings::{PortId, Settings};
+use dataplane::team::Team;
 use dataplane::worker::{Parts, Worker};
 use dpdk::{LcoreId, Mbuf, MbufPool};
 
 use super::any_port::AnyPort;
 use super::clock::{Clock, unix_ns};
+use super::crew::Member;
 use super::error::StartError;
 use super::pacer::Pacer;
 use super::ports::OpenPort;
@@ -64,8 +65,10 @@ pub struct Plan {
     pub access_log: Option<AccessLogSender>,
     /// Asks for shutdown.
     pub signals: Signals,
-    /// Set when a worker could not start: then the others end too.
-    pub failed: Arc<AtomicBool>,
+    /// Its place among the workers, for packets.
+    pub team: Team,
+    /// The same, for its beginning and end.
+    pub member: Member,
     /// Where it publishes its counters.
     pub counters: Arc<SharedCounters>,
 }
@@ -79,16 +82,8 @@ impl Plan {
         let ports = std::mem::take(&mut self.ports).into_iter();
         let ports: Result<Vec<AnyPort>, StartError> =
             ports.map(|port| port.into_port(&self.pool)).collect();
-        match ports {
-            Ok(ports) => {
-                Running::new(self, ports).run();
-                Ok(())
-            }
-            Err(error) => {
-                self.failed.store(true, Ordering::Relaxed);
-                Err(error)
-            }
-        }
+        Running::new(self, ports?).run();
+        Ok(())
     }
 
     fn say_hello(&self, ports: &[AnyPort]) {
@@ -119,6 +114,8 @@ enum Phase {
     Draining {
         until: Option<u64>,
     },
+    /// Until the other workers have come as far.
+    Waiting,
     /// Until the last packets have left.
     Parting {
         until: u64,
@@ -136,7 +133,9 @@ struct Running {
     drain_ms: u32,
     access_log: Option<AccessLogSender>,
     signals: Signals,
-    failed: Arc<AtomicBool>,
+    member: Member,
+    /// The ports' names.
+    ports: Vec<String>,
     counters: Arc<SharedCounters>,
 }
 
@@ -145,6 +144,7 @@ impl Running {
         plan.say_hello(&ports);
         let clock = Clock::start();
         let drain_ms = plan.settings.timeouts.drain;
+        let names = ports.iter().map(|port| port.caps().name.clone()).collect();
         let parts = Parts {
             settings: plan.settings,
             ports,
@@ -154,6 +154,7 @@ impl Running {
                 Mover::ZeroCopy => AnyMover::ZeroCopy(ZeroCopy),
             },
             rings: Box::new(plan.rings),
+            team: plan.team,
             seed: plan.seed,
         };
         Self {
@@ -165,7 +166,8 @@ impl Running {
             drain_ms,
             access_log: plan.access_log,
             signals: plan.signals,
-            failed: plan.failed,
+            member: plan.member,
+            ports: names,
             counters: plan.counters,
         }
     }
@@ -211,30 +213,50 @@ impl Running {
 
     fn next_phase(&mut self, now: u64) -> Phase {
         match self.phase {
-            Phase::Serving
-                if self.signals.shutdown_requested() || self.failed.load(Ordering::Relaxed) =>
-            {
+            Phase::Serving if self.signals.shutdown_requested() || self.member.any_failed() => {
                 log::info!("worker {}: draining", self.index);
                 self.worker.start_drain();
                 let patience = u64::from(self.drain_ms) * MS + GRACE;
                 let until = (self.drain_ms > 0).then_some(now + patience);
                 Phase::Draining { until }
             }
-            Phase::Draining { .. } if self.worker.drained() => Phase::Parting {
-                until: now + PARTING,
-            },
+            Phase::Draining { .. } if self.worker.drained() => self.wait(),
             Phase::Draining { until: Some(until) } if now >= until => {
                 log::warn!(
                     "worker {}: exchanges are still open, their connections are reset",
                     self.index
                 );
                 self.worker.abort_all();
-                Phase::Parting {
-                    until: now + PARTING,
-                }
+                self.wait()
             }
+            Phase::Waiting if self.member.all_done() => Phase::Parting {
+                until: now + PARTING,
+            },
             Phase::Parting { until } if now >= until => Phase::Over,
             phase => phase,
+        }
+    }
+
+    fn wait(&mut self) -> Phase {
+        self.member.done();
+        Phase::Waiting
+    }
+
+    /// Says once for each port if it does not bring packets where RSS or fanout should. While workers
+    /// end, their queues close and packets go elsewhere.
+    fn look_for_strays(&self) {
+        if !matches!(self.phase, Phase::Serving) {
+            return;
+        }
+        for (index, name) in self.ports.iter().enumerate() {
+            let strays = self.worker.strays(PortId(index as u8));
+            if strays > 0 && self.member.first_to_tell(index) {
+                log::warn!(
+                    "{name}: TCP packets come to other workers than its key and table, or its fanout \
+                     program, say ({strays} so far): they are handed over, which costs; if this is a \
+                     NIC look for newer firmware or driver, or use one worker (-l N)"
+                );
+            }
         }
     }
 
@@ -249,6 +271,7 @@ impl Running {
     }
 
     fn publish(&mut self) {
+        self.look_for_strays();
         self.worker.sample();
         self.worker.counters().publish(&self.counters);
     }
