@@ -5,7 +5,8 @@
 #   sudo scripts/e2e.sh [WORD…]              cases whose name contains a word, or all
 #   sudo PROXY=nginx scripts/e2e.sh [WORD…]  proves the suite itself with nginx in minivoy's place
 #
-# E2E_LOAD_SECONDS (5; 30 for the full load cases), E2E_SEED (1), MOVER (mem) may be set.
+# E2E_LOAD_SECONDS (5; 30 for the full load cases), E2E_SEED (1), E2E_WORKERS (1, or 2: minivoy's, for
+# all cases that do not choose themselves), MOVER (mem) may be set.
 # The last line is "N passed, N failed"; the exit status says whether N failed is 0.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$ROOT/scripts/proxy.sh"

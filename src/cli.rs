@@ -23,7 +23,7 @@ minivoy, an HTTP/1.x reverse proxy for NICs that bypass the kernel
 Usage: minivoy [EAL options] -- [minivoy options]
 
 EAL options: cores, memory and devices, read by DPDK. The ones needed most:
-  -l 0-1                       run on these CPUs, one worker on each; this release: one CPU
+  -l 0-1                       run on these CPUs, one worker on each
   -a 0000:03:00.0              use only this PCI device (repeat for more)
   -b 0000:00:04.0              never touch this PCI device
       --no-pci                 use no PCI device at all

@@ -87,6 +87,8 @@ pub struct EalArgs {
     /// The CPUs of the lcores, ascending; `None` when no option names them (EAL then takes every
     /// CPU the process may run on) or when the list is of a form only EAL understands.
     pub cpus: Option<Vec<u32>>,
+    /// How many lcores there are, when that is known: more than CPUs, if some share one.
+    pub lcores: Option<usize>,
     /// Memory to take at the start, in MiB.
     pub memory_mib: Option<u64>,
     /// Ordinary memory instead of hugepages.
@@ -123,13 +125,17 @@ impl EalArgs {
         read
     }
 
+    fn run_on(&mut self, lcores: Option<(usize, Vec<u32>)>) {
+        (self.lcores, self.cpus) = lcores.unzip();
+    }
+
     fn take(&mut self, name: &str, value: &str) {
         // `-a` and `-b` take a device and, after a comma, arguments for its driver.
         let device = || value.split(',').next().unwrap_or(value).to_owned();
         match name {
-            "l" => self.cpus = cpu_list(value),
-            "lcores" => self.cpus = lcore_map(value),
-            "c" => self.cpus = cpu_mask(value),
+            "l" => self.run_on(cpu_list(value).map(|cpus| (cpus.len(), cpus))),
+            "lcores" => self.run_on(lcore_map(value)),
+            "c" => self.run_on(cpu_mask(value).map(|cpus| (cpus.len(), cpus))),
             "m" => self.memory_mib = value.parse().ok(),
             "socket-mem" => {
                 self.memory_mib = value
@@ -191,16 +197,30 @@ pub fn cpu_list(text: &str) -> Option<Vec<u32>> {
     Some(cpus)
 }
 
-/// `0-3`, or `0@2,1@3`: lcores and the CPU each runs on. Sets in parentheses are left to EAL.
-fn lcore_map(text: &str) -> Option<Vec<u32>> {
-    if text.contains('(') {
-        return None;
+/// `0-3`, `0@2,1@3`, `(0-1)@2`, `0@(2-3)`: how many lcores there are, and the CPUs that they run on.
+fn lcore_map(text: &str) -> Option<(usize, Vec<u32>)> {
+    let (mut lcores, mut cpus) = (0, Vec::new());
+    let mut rest = text;
+    while !rest.is_empty() {
+        // Up to the next comma outside of parentheses.
+        let mut depth = 0;
+        let end = rest.find(|c| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            c == ',' && depth == 0
+        });
+        let (part, later) = match end {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, ""),
+        };
+        rest = later;
+        let (names, places) = part.split_once('@').unwrap_or((part, part));
+        let list = |text: &str| cpu_list(text.trim_matches(['(', ')']));
+        lcores += list(names)?.len();
+        cpus.extend(list(places)?);
     }
-    let cpus: Vec<&str> = text
-        .split(',')
-        .map(|part| part.split_once('@').map_or(part, |(_, cpu)| cpu))
-        .collect();
-    cpu_list(&cpus.join(","))
+    cpus.sort_unstable();
+    cpus.dedup();
+    Some((lcores, cpus))
 }
 
 /// `0x3`: a mask of CPUs.
@@ -227,12 +247,29 @@ mod tests {
             ("--lcores=0@4,1@6", Some(vec![4, 6])),
             ("-c 0x5", Some(vec![0, 2])),
             ("-c3", Some(vec![0, 1])),
-            ("--lcores (0-1)@2", None),
+            ("--lcores (0-1)@2", Some(vec![2])),
+            ("--lcores 0@(2-3),1@5", Some(vec![2, 3, 5])),
+            ("--lcores (0-1)@(2", Some(vec![2])),
+            ("--lcores 0@x", None),
             ("-l 3-1", None),
             ("-l 0-99999999", None),
             ("--no-huge", None),
         ] {
             assert_eq!(read(line).cpus, cpus, "{line}");
+        }
+    }
+
+    #[test]
+    fn lcores_may_share_a_cpu() {
+        for (line, lcores) in [
+            ("-l 0-2,5", Some(4)),
+            ("-c 0x5", Some(2)),
+            ("--lcores 0@4,1@6", Some(2)),
+            ("--lcores (0-1)@2,3@2", Some(3)),
+            ("--lcores 0@x", None),
+            ("--no-huge", None),
+        ] {
+            assert_eq!(read(line).lcores, lcores, "{line}");
         }
     }
 

@@ -156,12 +156,14 @@ struct Plan<'a> {
     eal: &'a EalArgs,
     /// CPUs of the workers; empty when they are not known.
     cpus: Vec<u32>,
+    /// CPUs that the process may run on, if they are known.
+    allowed: Option<Vec<u32>>,
 }
 
 impl Plan<'_> {
-    /// Number of workers: one for each CPU, at least one.
+    /// Number of workers: one for each lcore, at least one.
     fn workers(&self) -> u64 {
-        self.cpus.len().max(1) as u64
+        self.eal.lcores.unwrap_or(self.cpus.len()).max(1) as u64
     }
 
     fn devices(&self) -> impl Iterator<Item = &PortDevice> {
@@ -172,11 +174,14 @@ impl Plan<'_> {
 /// Looks at everything the configuration and EAL's arguments need of the machine.
 pub fn run(sources: &Sources, config: &Config, eal: &EalArgs) -> Vec<Finding> {
     // Without -l, EAL makes an lcore of every CPU the process may run on.
-    let allowed = || cpu_list(&sources.status("Cpus_allowed_list")?);
+    let status = sources.status("Cpus_allowed_list");
+    let allowed = status.and_then(|list| cpu_list(&list));
+    let cpus = eal.cpus.clone().or_else(|| allowed.clone());
     let plan = Plan {
         config,
         eal,
-        cpus: eal.cpus.clone().or_else(allowed).unwrap_or_default(),
+        cpus: cpus.unwrap_or_default(),
+        allowed,
     };
     let mut report = Report::default();
     cpus::check(sources, &plan, &mut report);

@@ -24,6 +24,7 @@ pub fn check(sources: &Sources, plan: &Plan<'_>, report: &mut Report) {
         }
     }
     report.ok(THING, format!("a worker on {}", each(&plan.cpus)));
+    crowded(sources, plan, report);
     if plan.eal.cpus.is_none() {
         report.warn(
             THING,
@@ -42,6 +43,41 @@ pub fn check(sources: &Sources, plan: &Plan<'_>, report: &mut Report) {
     }
     isolation(sources, plan, report);
     governor(sources, plan, report);
+}
+
+/// Workers that would have to share: a CPU, a core, or with nobody because the process may not run
+/// there.
+fn crowded(sources: &Sources, plan: &Plan<'_>, report: &mut Report) {
+    if plan.workers() > plan.cpus.len() as u64 {
+        report.warn(
+            THING,
+            format!("{} workers on {}", plan.workers(), named(&plan.cpus)),
+            "each polls without pause and wants a CPU of its own: one in -l for each",
+        );
+    }
+    if let Some(allowed) = &plan.allowed {
+        let others = without(&plan.cpus, allowed);
+        if !others.is_empty() {
+            report.warn(
+                THING,
+                format!("{} not among those this process may use", named(&others)),
+                format!("choose from {} with -l, or widen the cpuset", show(allowed)),
+            );
+        }
+    }
+    for (i, &cpu) in plan.cpus.iter().enumerate() {
+        let path = format!("devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+        let siblings = sources.sys(path).and_then(|text| cpu_list(&text));
+        let shared = siblings.unwrap_or_default();
+        let others = &plan.cpus[i + 1..];
+        if let Some(&other) = shared.iter().find(|&sibling| others.contains(sibling)) {
+            report.warn(
+                THING,
+                format!("CPUs {cpu} and {other} are two threads of one core"),
+                "two workers there are little faster than one: choose CPUs of different cores",
+            );
+        }
+    }
 }
 
 /// The kernel schedules nothing by itself on isolated CPUs.

@@ -1,10 +1,14 @@
 //! Memory: hugepages for frames, and the kernel's bounds on mappings.
 
 use super::{Plan, Report, Sources};
-use crate::config::show_bytes;
+use crate::config::{PortDevice, show_bytes};
 
 /// What EAL itself takes beside the pools: its heap, rings and device tables.
 const EAL_BYTES: u64 = 64 << 20;
+
+/// What a queue pair of a DPDK device takes beside frames, about: headers and pieces of what is being
+/// sent. Those of the first worker are part of what EAL takes.
+const QUEUE_BYTES: u64 = 6 << 20;
 
 /// What EAL takes with `--no-huge` when `-m` is not given, in MiB (`MEMSIZE_IF_NO_HUGE_PAGE` in
 /// `lib/eal/common/eal_internal_cfg.h`).
@@ -14,11 +18,7 @@ const NO_HUGE_DEFAULT_MIB: u64 = 64;
 const OTHER_MAPPINGS: u64 = 4_096;
 
 pub fn check(sources: &Sources, plan: &Plan<'_>, report: &mut Report) {
-    let per_worker = plan.config.memory.bytes_per_worker();
-    let frames = plan
-        .workers()
-        .saturating_mul(per_worker)
-        .saturating_add(EAL_BYTES);
+    let frames = needed(plan);
     if plan.eal.no_huge {
         without_hugepages(plan, frames, report);
     } else {
@@ -27,6 +27,15 @@ pub fn check(sources: &Sources, plan: &Plan<'_>, report: &mut Report) {
         mount(sources, plan, report);
     }
     mappings(sources, plan, report);
+}
+
+/// Bytes that are taken from EAL's memory.
+fn needed(plan: &Plan<'_>) -> u64 {
+    let dpdk = |device: &&PortDevice| matches!(device, PortDevice::Dpdk { .. });
+    let queues = (plan.workers() - 1) * plan.devices().filter(dpdk).count() as u64;
+    let per_worker = plan.config.memory.bytes_per_worker();
+    let frames = plan.workers().saturating_mul(per_worker);
+    frames.saturating_add(EAL_BYTES + queues * QUEUE_BYTES)
 }
 
 fn mib(bytes: u64) -> u64 {
@@ -189,7 +198,7 @@ pub fn locking(sources: &Sources, plan: &Plan<'_>, may_lock_all: bool, report: &
     if may_lock_all || plan.devices().all(|device| device.pci_address().is_none()) {
         return;
     }
-    let needed = plan.workers() * plan.config.memory.bytes_per_worker() + EAL_BYTES;
+    let needed = needed(plan);
     if let Some(limit) = lock_limit(sources)
         && limit < needed
     {

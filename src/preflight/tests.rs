@@ -218,6 +218,9 @@ fn hugepages() {
         "fail",
         &["2048 MiB needed"],
     );
+    // The second worker's queue of a DPDK device.
+    machine.hugepages("1048576kB", 0, 0);
+    only(&machine.check(PCI, "-l 1-2"), "fail", &["405 MiB needed"]);
     machine.remove("sys/kernel/mm/hugepages/hugepages-2048kB");
     machine.remove("sys/kernel/mm/hugepages/hugepages-1048576kB");
     only(
@@ -303,6 +306,37 @@ fn cpus() {
     assert!(
         all.iter().any(|line| line.contains("4 workers with 16384")),
         "{all:#?}"
+    );
+}
+
+#[test]
+fn workers_that_would_share() {
+    let machine = Machine::new();
+    only(
+        &machine.check(PACKET, "--lcores (0-1)@1 --no-pci"),
+        "warn",
+        &["2 workers on CPU 1", "one in -l for each"],
+    );
+    machine.write(
+        "proc/self/status",
+        "CapEff:\t000001ffffffffff\nCpus_allowed_list:\t0-1\n",
+    );
+    only(
+        &machine.check(PACKET, "-l 1-2 --no-pci"),
+        "warn",
+        &["CPU 2 not among", "choose from 0-1"],
+    );
+    let machine = Machine::new();
+    for cpu in [1, 2] {
+        machine.write(
+            &format!("sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"),
+            "1-2\n",
+        );
+    }
+    only(
+        &machine.check(PACKET, "-l 1-2 --no-pci"),
+        "warn",
+        &["CPUs 1 and 2 are two threads of one core"],
     );
 }
 

@@ -101,10 +101,14 @@ class Lab:
                 raise AssertionError(f"nothing answers at {address}:{port}")
             time.sleep(0.1)
 
-    def use(self, config):
+    def use(self, config, workers=None):
         """Has the proxy run with the configuration `e2e`, `patient` (the same without its short
-        time-outs) or `quickstart` (one route, to the files); None: no proxy."""
-        if config == self.config and self.proxy and self.proxy.alive:
+        time-outs), `quickstart` (one route, to the files) or `dpdk` (`patient` over DPDK devices that
+        do not steer); None: no proxy. Of minivoy there may be one worker or two (E2E_WORKERS: the
+        default)."""
+        workers = workers or int(os.environ.get("E2E_WORKERS", "1"))
+        wanted = config if workers == 1 else f"{config} with {workers} workers"
+        if wanted == self.config and self.proxy and self.proxy.alive:
             return
         self.stop_proxy()
         if config is None:
@@ -122,23 +126,39 @@ class Lab:
                 copy.write(source.read())
             argv, cpus = ["nginx", "-p", self.dir, "-c", os.path.join(self.dir, "proxy.conf")], self.proxy_cpu
         else:
-            argv, cpus = self.minivoy_argv(self.minivoy_config(config)), "-"
+            argv, cpus = self.minivoy_argv(self.minivoy_config(config), workers), "-"
+            if config == "dpdk":
+                devices = [("net_af_packet0", "veth-c"), ("net_af_packet1", "veth-o")]
+                for name, interface in devices:
+                    argv[1:1] = ["--vdev", f"{name},iface={interface},qpairs={workers}"]
         self.proxy = self.spawn(f"proxy-{self.starts}", "proxy", argv, cpus)
-        self.config = config
+        self.config = wanted
         self.wait_for(*V4, "client")
         self.failed_starts = 0
 
-    def minivoy_argv(self, config_path):
-        return [word.replace("{config}", config_path) for word in self.command]
+    def minivoy_argv(self, config_path, workers=1):
+        argv = [word.replace("{config}", config_path) for word in self.command]
+        if workers == 2:
+            at, other = argv.index("-l"), self.load_cpus.split(",")[-1]
+            if other == self.proxy_cpu:
+                argv[at : at + 2] = ["--lcores", f"(0-1)@{other}"]
+            else:
+                argv[at + 1] = f"{other},{self.proxy_cpu}"
+        return argv
 
     def minivoy_config(self, config):
         if config == "quickstart":
             return f"{ROOT}/configs/quickstart.toml"
         if config == "e2e":
             return f"{HERE}/e2e.toml"
-        path = os.path.join(self.dir, "patient.toml")
-        with open(f"{HERE}/e2e.toml") as source, open(path, "w") as copy:
-            copy.write(source.read().split("[timeouts]")[0])
+        path = os.path.join(self.dir, f"{config}.toml")
+        with open(f"{HERE}/e2e.toml") as source:
+            text = source.read().split("[timeouts]")[0]
+        if config == "dpdk":
+            text = text.replace("packet:veth-c", "dpdk:net_af_packet0")
+            text = text.replace("packet:veth-o", "dpdk:net_af_packet1")
+        with open(path, "w") as copy:
+            copy.write(text)
         return path
 
     def stop_proxy(self):
