@@ -132,8 +132,8 @@ family! {
         MoverJobs = "mover_jobs", "Copy jobs given to the mover.";
         MoverBytes = "mover_bytes", "Payload bytes in those jobs.";
         MoverBatches = "mover_batches", "Batches in which those jobs were submitted.";
-        HandedOver = "handed_over", "Frames passed on to the worker that owns their flow.";
-        TakenOver = "taken_over", "Frames received from other workers.";
+        HandedOver = "handed_over", "Packets handed over to the worker that owns their flow.";
+        TakenOver = "taken_over", "Packets taken over from other workers.";
         Turns = "turns", "Turns of the worker's loop.";
         BusyTurns = "busy_turns", "Turns in which there was something to do.";
         BusyNanos = "busy_ns", "Nanoseconds spent in busy turns.";

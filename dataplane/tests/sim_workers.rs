@@ -9,7 +9,7 @@ use dataplane::counters::{Counter, Drop};
 use dataplane::rss::{MICROSOFT_KEY, Rss};
 use dataplane::settings::PortId;
 use dataplane::sim::client::{Exchange, Plan};
-use dataplane::sim::world::CLIENTS;
+use dataplane::sim::world::{CLIENTS, LISTEN};
 use dataplane::sim::{End, Faults, Rng, Setup, Spread, World};
 use dataplane::steering::Steering;
 use sim_common::{AnyWorld, SECOND, any_exchange, assert_settles, assert_whole, mover, plan};
@@ -287,6 +287,49 @@ fn ping(target: Ipv4Addr) -> Vec<u8> {
     packet
 }
 
+/// A segment of no connection, to which the answer is a reset.
+fn stray_ack(target: Ipv4Addr, source_port: u16) -> Vec<u8> {
+    let mut ip = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 7, 7];
+    ip.extend_from_slice(&target.octets());
+    let sum = checksum(&ip);
+    ip[10..12].copy_from_slice(&sum);
+    let mut tcp = [source_port.to_be_bytes(), LISTEN.to_be_bytes()].concat();
+    tcp.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 4, 0, 0, 0, 0, 0]);
+    let sum = checksum(&[&ip[12..], &[0, 6, 0, 20], &tcp].concat());
+    tcp[16..18].copy_from_slice(&sum);
+    let ethernet = [2, 0, 0, 0, 0, 1, 2, 9, 9, 9, 9, 9, 8, 0];
+    let mut packet = [&ethernet[..], &ip, &tcp].concat();
+    packet.resize(60, 0);
+    packet
+}
+
+/// Parcels are taken only as far as their answers can be sent: else the answers would be lost.
+#[test]
+fn a_slow_device_makes_parcels_wait() {
+    let mut setup = Setup {
+        steering: Steering::Software { workers: 2 },
+        spread: Spread::Wrong(Steering::Software { workers: 2 }),
+        ..Setup::default()
+    };
+    setup.port.max_burst = 16;
+    setup.port.tx_queue = 16;
+    setup.port.tx_per_flush = 1;
+    let mut world = world(2, setup, false);
+    world.run_for(100_000);
+    let IpAddr::V4(target) = world.target.ip() else {
+        panic!("IPv4");
+    };
+    let before = world.wires[CLIENTS].stats(End::Port).sent;
+    for port in 0..200 {
+        let packet = stray_ack(target, 30_000 + port);
+        world.wires[CLIENTS].send(End::Hosts, world.clock.now(), packet);
+    }
+    world.run_for(SECOND);
+    assert_eq!(world.wires[CLIENTS].stats(End::Port).sent - before, 200);
+    assert_eq!(sum(&world, Counter::TakenOver), 200);
+    assert_eq!(dropped(&world, Drop::TxPortError), 0);
+}
+
 /// However many workers there are, a host on the link sees one.
 #[test]
 fn questions_are_answered_once() {
@@ -355,4 +398,6 @@ fn a_flood_of_questions_leaves_room_for_connections() {
         world.run_for(100);
     }
     run(&mut world, "flood");
+    // A turn brings more questions than are passed on.
+    assert!(dropped(&world, Drop::MailboxFull) > 1_000);
 }
