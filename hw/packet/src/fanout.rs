@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn v6(next: u8, payload: &[u8]) -> Vec<u8> {
-        let mut ip = vec![0; 40];
+        let mut ip = [0; 40];
         (ip[0], ip[6]) = (0x60, next);
         [&ip[..], payload].concat()
     }
