@@ -4,6 +4,9 @@
 //! and its payload into frames of the pool. TCP checksums are left to the port in both directions
 //! (the bytes never leave this machine's memory), and what smoltcp sends above the MSS is cut by the
 //! port: both as on the NIC of a cloud machine.
+//!
+//! A device may have several queues. The queue that a packet is sent on is the one it is received on at
+//! the other side, so this side does what a NIC with receive side scaling would do, or the contrary.
 
 use std::collections::HashMap;
 
@@ -11,6 +14,7 @@ use dataplane::checksum::pseudo_header;
 use dataplane::port::{
     Frame, FrameClass, FramePool, MAX_HEADER, Piece, Port, RxBurst, RxChecksum, TxHeader, TxOffload,
 };
+use dataplane::steering::{WorkerId, by_ports};
 use dpdk::{DpdkPort, Mbuf, MbufPool};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::phy::{RxToken, TxToken};
@@ -42,7 +46,9 @@ struct Received {
 
 /// What sending takes.
 struct Sender {
-    port: DpdkPort,
+    /// A port for each queue.
+    ports: Vec<DpdkPort>,
+    steer: Steer,
     pool: MbufPool,
     /// The packet being written, in one piece.
     bytes: Vec<u8>,
@@ -52,6 +58,15 @@ struct Sender {
     /// Packets given to the port to be cut into segments.
     cut: u64,
     streams: Streams,
+}
+
+/// On which queue a packet of TCP is sent; all others go to the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Steer {
+    /// On that of the worker it belongs to.
+    Right,
+    /// On the one after that.
+    Wrong,
 }
 
 /// How far the streams of one direction have got, by the proxy's TCP port and the peer's: on a wire
@@ -90,8 +105,8 @@ impl Streams {
 }
 
 impl WireDevice {
-    /// A device over a port, which sends from `pool`.
-    pub fn new(port: DpdkPort, pool: MbufPool) -> Self {
+    /// A device over the ports of all its queues, at least one, which sends from `pool`.
+    pub fn new(ports: Vec<DpdkPort>, steer: Steer, pool: MbufPool) -> Self {
         Self {
             received: Received {
                 burst: RxBurst::with_capacity(64),
@@ -102,7 +117,8 @@ impl WireDevice {
                 streams: Streams::default(),
             },
             sender: Sender {
-                port,
+                ports,
+                steer,
                 pool,
                 bytes: Vec::with_capacity(1 << 16),
                 frames: Vec::with_capacity(FRAMES_PER_PACKET),
@@ -115,17 +131,17 @@ impl WireDevice {
 
     /// The port's Ethernet address.
     pub fn mac(&self) -> [u8; 6] {
-        self.sender.port.caps().mac
+        self.sender.ports[0].caps().mac
     }
 
     /// Whether the other side is there.
     pub fn link_up(&self) -> bool {
-        self.sender.port.link_up()
+        self.sender.ports[0].link_up()
     }
 
     /// Hands the port what was written.
     pub fn flush(&mut self) {
-        self.sender.port.tx_flush();
+        self.sender.ports.iter_mut().for_each(Port::tx_flush);
     }
 
     /// Packets with a wrong checksum, and packets the port did not take: there should be none.
@@ -150,7 +166,7 @@ impl Device for WireDevice {
 
     fn receive(&mut self, _: Instant) -> Option<(Packet<'_>, Room<'_>)> {
         // Whatever a packet leads to can be sent, or it stays where it is.
-        if !self.sender.has_room() || !self.received.next(&mut self.sender.port) {
+        if !self.sender.has_room() || !self.received.next(&mut self.sender.ports) {
             return None;
         }
         let room = Room {
@@ -168,7 +184,7 @@ impl Device for WireDevice {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        let port = self.sender.port.caps();
+        let port = self.sender.ports[0].caps();
         let mut caps = DeviceCapabilities::default();
         caps.medium = Medium::Ethernet;
         caps.max_transmission_unit = usize::from(port.mtu) + ETHERNET;
@@ -182,13 +198,14 @@ impl Device for WireDevice {
 
 impl Received {
     /// Reads the next packet that is not broken into `bytes`. False: there is none.
-    fn next(&mut self, port: &mut DpdkPort) -> bool {
+    fn next(&mut self, ports: &mut [DpdkPort]) -> bool {
         loop {
             if self.packet == self.burst.packets.len() {
                 self.burst.packets.clear();
                 self.burst.frames.clear();
                 (self.packet, self.frame) = (0, 0);
-                if port.rx_burst(&mut self.burst) == 0 {
+                let mut bursts = ports.iter_mut().map(|port| port.rx_burst(&mut self.burst));
+                if bursts.all(|packets| packets == 0) {
                     return false;
                 }
             }
@@ -241,21 +258,36 @@ fn checksum_right(packet: &[u8]) -> bool {
 impl Sender {
     /// Whether a packet of any length can be sent.
     fn has_room(&mut self) -> bool {
-        if self.port.tx_room() == 0 {
-            self.port.tx_flush();
+        let ready = self.ports.iter_mut().all(|port| {
+            if port.tx_room() == 0 {
+                port.tx_flush();
+            }
+            port.tx_room() > 0
+        });
+        ready && self.pool.level(FrameClass::Large).free as usize > FRAMES_PER_PACKET
+    }
+
+    /// The queue of the packet in `bytes`, whose TCP header is at `start`.
+    fn queue_of(&self, start: usize) -> usize {
+        let port = |at: usize| u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
+        let queues = self.ports.len();
+        let WorkerId(owner) = by_ports(port(start), port(start + 2), queues as u16);
+        match self.steer {
+            Steer::Right => owner.into(),
+            Steer::Wrong => (usize::from(owner) + 1) % queues,
         }
-        self.port.tx_room() > 0
-            && self.pool.level(FrameClass::Large).free as usize > FRAMES_PER_PACKET
     }
 
     /// Sends what is in `bytes`.
     fn send(&mut self, meta: PacketMeta) {
         let mut offload = TxOffload::default();
         let mut headers = self.bytes.len().min(MAX_HEADER);
+        let mut queue = 0;
         if let Some((start, end)) = tcp(&self.bytes) {
             self.streams.see(&self.bytes, start, end);
             let l4_len = usize::from(self.bytes[start + 12] >> 4) * 4;
             headers = start + l4_len;
+            queue = self.queue_of(start);
             offload = TxOffload {
                 tcp_checksum: true,
                 segment_size: meta.segmentation_offload_size.map_or(0, |size| size.get()),
@@ -294,7 +326,7 @@ impl Sender {
                 offset: 0,
                 len: frame.data().len() as u32,
             });
-            if self.port.tx_push(&header, pieces).is_err() {
+            if self.ports[queue].tx_push(&header, pieces).is_err() {
                 self.lost += 1;
             }
         }

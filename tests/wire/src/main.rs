@@ -23,13 +23,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use dataplane::port::{FrameClass, FramePool, Port};
-use dpdk::{ClassConfig, DeviceConfig, DpdkDevice, DpdkError, Eal, MbufPool, PoolConfig};
+use dataplane::port::{FrameClass, FramePool};
+use dpdk::{ClassConfig, DeviceConfig, DpdkDevice, DpdkError, DpdkPort, Eal, MbufPool, PoolConfig};
 use smoltcp::time::Instant;
 use smoltcp::wire::Ipv4Address;
 
 use client::{Client, Plan};
-use device::WireDevice;
+use device::{Steer, WireDevice};
 use host::Host;
 use origin::Origin;
 use pattern::Pattern;
@@ -53,6 +53,12 @@ struct Arguments {
     /// Bytes of every body.
     #[arg(long, default_value_t = 16_384)]
     body: usize,
+    /// Queues of each port; the proxy must have as many workers.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    queues: u16,
+    /// Into which worker's queue packets go.
+    #[arg(long, value_enum, default_value_t = Steer::Right)]
+    steer: Steer,
     /// Seconds all of it may take, from the time the proxy is there.
     #[arg(long, default_value_t = 30)]
     timeout: u64,
@@ -109,15 +115,23 @@ fn run(arguments: &[String], options: &Arguments) -> Result<bool, DpdkError> {
     Ok(right && missing == [0, 0])
 }
 
-fn open(eal: &Eal, name: &str, pool: &MbufPool) -> Result<Option<WireDevice>, DpdkError> {
+fn open(
+    eal: &Eal,
+    name: &str,
+    pool: &MbufPool,
+    options: &Arguments,
+) -> Result<Option<WireDevice>, DpdkError> {
     let config = DeviceConfig {
         rx_class: FrameClass::Large,
         ..DeviceConfig::default()
     };
-    let device = DpdkDevice::open(eal, name, &config, std::slice::from_ref(pool))?;
-    let port = device.queue(0)?;
-    if port.caps().tx_tcp_checksum {
-        return Ok(Some(WireDevice::new(port, pool.clone())));
+    let pools = vec![pool.clone(); options.queues.into()];
+    let device = DpdkDevice::open(eal, name, &config, &pools)?;
+    let ports: Vec<DpdkPort> = (0..options.queues)
+        .map(|queue| device.queue(queue))
+        .collect::<Result<_, _>>()?;
+    if device.caps().tx_tcp_checksum {
+        return Ok(Some(WireDevice::new(ports, options.steer, pool.clone())));
     }
     log::error!("{name} does not complete TCP checksums");
     Ok(None)
@@ -125,8 +139,8 @@ fn open(eal: &Eal, name: &str, pool: &MbufPool) -> Result<Option<WireDevice>, Dp
 
 fn exchange(eal: &Eal, pool: &MbufPool, options: &Arguments) -> Result<bool, DpdkError> {
     let (Some(near), Some(far)) = (
-        open(eal, "net_vhost0", pool)?,
-        open(eal, "net_vhost1", pool)?,
+        open(eal, "net_vhost0", pool, options)?,
+        open(eal, "net_vhost1", pool, options)?,
     ) else {
         return Ok(false);
     };
