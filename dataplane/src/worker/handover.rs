@@ -33,12 +33,17 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     break;
                 };
                 taken += 1;
+                self.openings.feed(parcel.bytes().len() as u64);
                 if let Err(reason) = self.unpack(port, &parcel) {
                     self.counters[reason] += 1;
                 }
                 if let Some(mailbox) = self.lanes[lane].seat.mailbox(self.me) {
                     mailbox.give_back(parcel);
                 }
+            }
+            let mailbox = self.lanes[lane].seat.mailbox(self.me);
+            if mailbox.is_some_and(|mailbox| mailbox.waiting() > 0) {
+                self.openings.sated();
             }
         }
         taken

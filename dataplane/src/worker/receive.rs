@@ -26,6 +26,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// Takes one burst from every port. Returns how many packets came.
     pub(super) fn receive(&mut self) -> u32 {
         let mut received = 0;
+        self.openings.begin();
         for lane in 0..self.lanes.len() {
             // Every packet may be answered at once. Without room for that many answers nothing is
             // taken: the packets wait in the device, and their senders slow down.
@@ -43,10 +44,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     frames: Vec::new(),
                 },
             );
-            let _ = here.port.rx_burst(&mut burst);
+            if here.port.rx_burst(&mut burst) >= here.port.caps().max_burst {
+                // More wait in the device.
+                self.openings.sated();
+            }
             received += burst.packets.len() as u32;
             let mut frames = burst.frames.drain(..);
             for packet in burst.packets.drain(..) {
+                self.openings.feed(u64::from(packet.len));
                 let mut whole = std::mem::take(&mut self.packet);
                 whole.extend(frames.by_ref().take(usize::from(packet.frames)));
                 let port = PortId(lane as u8);
