@@ -37,6 +37,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 
     fn send_from(&mut self, id: ConnId) {
+        if let Some(by) = self.conns[id].holds_ack(self.now) {
+            self.timers.arm(tcp_timer(id), by);
+            return;
+        }
         self.conns[id].tell();
         let port = self.conns[id].port;
         let Some(mac) = self.next_hop_mac(id) else {
