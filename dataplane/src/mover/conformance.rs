@@ -104,6 +104,8 @@ struct Bench<'a, L: FramePool, M> {
     full: [u32; 2],
     large: usize,
     random: u64,
+    /// The mover's time: a microsecond for each time it is asked.
+    now: u64,
 }
 
 impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
@@ -128,6 +130,7 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
             full,
             large: large.capacity().min(LONGEST),
             random: 0x1234_5678_9abc_def1,
+            now: 0,
             pool,
         }
     }
@@ -243,7 +246,10 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
     /// Takes what is done; every job must be one that is open, and right.
     fn harvest(&mut self) {
         let kept = self.done.len();
+        self.now += 1;
+        self.mover.begin_turn(self.now);
         self.mover.harvest(&mut self.done);
+        let quarantined = self.mover.quarantined() > 0;
         self.submitted -= self.done.len() - kept;
         assert_eq!(self.mover.in_flight(), self.submitted);
         for mut done in self.done.drain(kept..) {
@@ -260,7 +266,7 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
                 done.frame.data().len()
             );
             assert!(
-                done.frame.room_mut().is_some(),
+                quarantined || done.frame.room_mut().is_some(),
                 "the mover still owns a target that it has handed back"
             );
             self.queue
@@ -274,6 +280,12 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
             self.harvest();
             polls += 1;
             assert!(polls < MOST_POLLS, "a job never came back");
+            std::hint::spin_loop();
+        }
+        while self.mover.quarantined() > 0 {
+            self.harvest();
+            polls += 1;
+            assert!(polls < MOST_POLLS, "frames never left quarantine");
             std::hint::spin_loop();
         }
     }
