@@ -188,8 +188,6 @@ pub struct MoverStats {
     pub bytes: u64,
     /// Batches submitted.
     pub batches: u64,
-    /// What an accelerator did of it; all zero without one.
-    pub accelerator: AcceleratorStats,
 }
 
 /// How payload gets from one side of a session to the other.
@@ -228,6 +226,11 @@ pub trait Mover<F: Frame> {
 
     /// What has been done so far.
     fn stats(&self) -> MoverStats;
+
+    /// What an accelerator did of it; all zero without one.
+    fn accelerator(&self) -> AcceleratorStats {
+        AcceleratorStats::default()
+    }
 }
 
 /// The CPU copies.

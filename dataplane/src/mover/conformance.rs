@@ -58,6 +58,41 @@ pub fn conformance<L: FramePool, M: Mover<L::Frame>>(
     }
 }
 
+/// A shorter course, different for each `seed`, for movers with much to go wrong: `rounds` random
+/// batches, several at once, and an end in the middle of work. Returns what `look` makes of the mover
+/// once all its work is done.
+///
+/// # Panics
+/// When the mover does something wrong.
+pub fn short_course<L: FramePool, M: Mover<L::Frame>, T>(
+    pool: &mut L,
+    mover: M,
+    seed: u64,
+    rounds: usize,
+    look: impl FnOnce(&M) -> T,
+) -> T {
+    let mut bench = Bench::new(pool, mover);
+    bench.random = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..rounds {
+        let jobs = bench.below(10);
+        bench.random_batch(jobs);
+        bench.several_batches_at_once();
+        bench.batches_over_time();
+    }
+    bench.sources_with_other_owners();
+    bench.settle();
+    bench.stats_balance();
+    let seen = look(&bench.mover);
+    for _ in 0..bench.below(8) {
+        bench.random_job();
+        bench.submit();
+    }
+    let full = bench.full;
+    drop(bench);
+    assert_eq!(free(pool), full, "frames of a mover that was dropped");
+    seen
+}
+
 fn free<L: FramePool>(pool: &L) -> [u32; 2] {
     [
         pool.level(FrameClass::Small).free,
@@ -392,6 +427,19 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
                 self.scribble();
                 self.harvest();
             }
+        }
+        self.settle();
+    }
+
+    /// Jobs keep coming while earlier ones are under way, late, or in quarantine.
+    fn batches_over_time(&mut self) {
+        for _ in 0..10 {
+            self.random_job();
+            self.submit();
+            for _ in 0..self.below(200) {
+                self.harvest();
+            }
+            self.scribble();
         }
         self.settle();
     }

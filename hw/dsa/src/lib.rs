@@ -10,7 +10,7 @@
 //!
 //! Reading order: [`descriptor`] and [`record`] are what crosses the border; [`sysfs`] finds work
 //! queues; [`chardev`], [`portal`] and [`instruction`] are the ways in; [`queue`] counts the slots.
-//! [`dma`] is memory that the device reads and writes.
+//! [`dma`] is memory that the device reads and writes; [`mover`] puts all of it to use.
 //!
 //! # Who owns what
 //!
@@ -22,6 +22,7 @@ pub mod descriptor;
 pub mod dma;
 mod error;
 pub mod instruction;
+pub mod mover;
 pub mod portal;
 pub mod queue;
 pub mod record;
@@ -29,5 +30,6 @@ pub mod sysfs;
 
 pub use descriptor::{Descriptor, Flags, Opcode};
 pub use error::Error;
+pub use mover::DsaMover;
 pub use queue::WorkQueue;
 pub use record::{CompletionRecord, Status};
