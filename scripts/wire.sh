@@ -6,12 +6,13 @@
 #
 #   sudo scripts/wire.sh
 #
-# MOVERS ("mem zero-copy") may be set. Needs no namespace and no network interface; root only for
+# MOVERS ("mem zero-copy dsa-model dsa") may be set. Needs no namespace and no network interface; root only for
 # hugepages, without which it runs on ordinary memory. The rates it prints are for orientation: the
 # peer is no load generator, and does the copying for both sides.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$ROOT/scripts/proxy.sh"
 
-MOVERS=${MOVERS:-mem zero-copy}
+MOVERS=${MOVERS:-mem zero-copy dsa-model dsa}
 MEMORY=${MEMORY:-512}
 
 install_packages "${BUILD_PACKAGES[@]}" python3
@@ -38,7 +39,7 @@ exchange() {
         --vdev "net_vhost1,iface=$RUN/origin.sock,queues=1,tso=1" \
         -- --body "$body" --connections "$connections" --requests "$requests"
     ready peer 10 test -S "$RUN/client.sock" -a -S "$RUN/origin.sock"
-    start proxy - - "$(release_dir)/minivoy" -l "$PROXY_CPU" --no-pci "${EAL_MEMORY[@]}" \
+    start proxy - - "${MOVER_ENV[@]}" "$(release_dir)/minivoy" -l "$PROXY_CPU" --no-pci "${EAL_MEMORY[@]}" \
         --no-telemetry --file-prefix "$LAB" \
         --vdev "net_virtio_user0,path=$RUN/client.sock,queues=1,mrg_rxbuf=1,queue_size=1024" \
         --vdev "net_virtio_user1,path=$RUN/origin.sock,queues=1,mrg_rxbuf=1,queue_size=1024" \
@@ -64,6 +65,7 @@ exchange() {
 }
 
 for mover in $MOVERS; do
+    prepare_mover "$mover" 1
     exchange "$mover" 16384 100 20
     exchange "$mover" $((12 * 1024 * 1024)) 4 4
 done

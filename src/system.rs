@@ -6,6 +6,7 @@
 mod any_port;
 mod clock;
 mod error;
+mod movers;
 mod pacer;
 mod ports;
 mod record;
@@ -24,7 +25,7 @@ use dataplane::port::{FrameClass, FramePool, PoolLevel};
 use dpdk::{ClassConfig, Eal, LcoreId, MbufPool, PoolConfig};
 
 use crate::access_log::AccessLog;
-use crate::cli::Mover;
+use crate::cli::{AcceleratorOptions, Mover};
 use crate::config::{Config, MemorySettings};
 use crate::eal_args::EalArgs;
 use crate::signals::Signals;
@@ -43,6 +44,8 @@ pub struct Launch {
     pub config: Config,
     /// How payload is moved.
     pub mover: Mover,
+    /// How the accelerator is used, if it is.
+    pub accelerator: AcceleratorOptions,
     /// Time between two summary lines; `None`: none.
     pub stats_interval: Option<Duration>,
     /// Least time between the beginnings of two turns under load, in µs.
@@ -65,12 +68,14 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     let pools = make_pools(&eal, &lcores, launch.config.memory)?;
     let ports = ports::open(&eal, &launch.config, &pools)?;
 
+    let movers = movers::plan(&eal, &lcores, launch.mover, &launch.accelerator)?;
+
     let settings = Arc::new(launch.config.settings);
     let huge = !EalArgs::parse(arguments).no_huge;
     let failed = Arc::new(AtomicBool::new(false));
     let mut counters = Vec::new();
     let mut plans = Vec::new();
-    for (index, ports) in ports.into_iter().enumerate() {
+    for (index, (ports, mover)) in ports.into_iter().zip(movers).enumerate() {
         let shared = Arc::new(SharedCounters::default());
         counters.push(Arc::clone(&shared));
         plans.push(Plan {
@@ -79,7 +84,7 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
             ports,
             pool: pools[index].clone(),
             settings: Arc::clone(&settings),
-            mover: launch.mover,
+            mover,
             coalesce_us: launch.coalesce_us,
             rings: Rings::new(settings.limits.session_buffer, huge).map_err(StartError::Rings)?,
             seed: secret(),

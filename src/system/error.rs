@@ -11,6 +11,9 @@ pub enum StartError {
     /// An interface of the kernel: no such interface, down, no privilege, …
     #[error("{}", one_line(.0))]
     Packet(#[from] packet::Error),
+    /// A work queue of the accelerator: none, not enabled, in use, …
+    #[error("{}", one_line(.0))]
+    Dsa(#[from] dsa::Error),
     /// `mtu` does not say what the interface has.
     #[error(
         "port {port}: interface {interface} has an MTU of {has}, the configuration says {wanted}: \

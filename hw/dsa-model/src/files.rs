@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use dsa::sysfs::{Mode, Tree};
 
@@ -38,9 +38,31 @@ pub fn resolve(page: usize) -> Option<Model> {
         config(&tree.sysfs.join(name), models.len()),
         Memory::probed(),
     );
-    Runner::start(&model).ok()?.detach();
+    Runner::start_with(&model, leave_cpu).ok()?.detach();
     models.push((file, model.clone()));
     Some(model)
+}
+
+/// CPUs that the process could run on before anybody pinned its threads.
+static CPUS: OnceLock<libc::cpu_set_t> = OnceLock::new();
+
+/// To be called before the program pins its threads: models must not share the CPU of a thread that
+/// polls for them.
+pub fn remember_cpus() {
+    // SAFETY: a cpu_set_t is an array of integers, for which zeros are a value: the empty set.
+    let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a set of the size told, written by the kernel.
+    let known = unsafe { libc::sched_getaffinity(0, size_of_val(&cpus), &raw mut cpus) };
+    if known == 0 {
+        let _first = CPUS.set(cpus);
+    }
+}
+
+fn leave_cpu() {
+    if let Some(cpus) = CPUS.get() {
+        // SAFETY: a set of the size told, read only. Thread 0 is the calling one.
+        let _left = unsafe { libc::sched_setaffinity(0, size_of_val(cpus), cpus) };
+    }
 }
 
 /// The file of a line of `/proc/self/maps`, if the line is that of `page`.

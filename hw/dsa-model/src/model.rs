@@ -89,12 +89,26 @@ impl Runner {
     /// # Errors
     /// When there can be no more threads.
     pub fn start(model: &Model) -> std::io::Result<Self> {
+        Self::start_with(model, || {})
+    }
+
+    /// Starts it; `first` is what the thread does first, e.g. leave a CPU that is not its.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub fn start_with(
+        model: &Model,
+        first: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let model = model.clone();
         let thread = std::thread::Builder::new()
             .name("dsa-model".into())
-            .spawn(move || run(&model, &stopped))?;
+            .spawn(move || {
+                first();
+                run(&model, &stopped);
+            })?;
         Ok(Self {
             stop,
             thread: Some(thread),

@@ -21,6 +21,7 @@ const PORTAL: usize = 4096;
 static START: extern "C" fn() = start;
 
 extern "C" fn start() {
+    files::remember_cpus();
     trap::set_resolver(files::resolve);
     // Without it the program ends with SIGILL at its first submission, which says enough.
     let _installed = trap::install();

@@ -399,14 +399,18 @@ impl<F: Frame, P: Portal> DsaMover<F, P> {
         {
             Answer::Waiting => {}
             Answer::Over(before) => self.release_where(|flight| flight.number < before),
-            Answer::Silence => self.give_up(),
+            Answer::Silence => self.give_up("answers no drain"),
         }
         self.accelerator.drains = self.drains.submitted;
     }
 
     /// Closes the queue. The device touches nothing any more afterwards, so everything can be
     /// settled by what its records say.
-    fn give_up(&mut self) {
+    fn give_up(&mut self, why: &str) {
+        log::warn!(
+            "work queue {} {why}: it is given up, and the CPU copies from now on",
+            self.queue.info().name
+        );
         self.queue.close();
         self.given_up = true;
         self.accelerator.lost = 1;
@@ -482,7 +486,7 @@ impl<F: Frame, P: Portal> Mover<F> for DsaMover<F, P> {
         if !self.given_up {
             self.tend_quarantine();
             if self.strikes >= MOST_STRIKES {
-                self.give_up();
+                self.give_up("carries out nothing");
             }
         }
         done.append(&mut self.done);
