@@ -57,6 +57,11 @@ pub struct Conn {
     pub send: SendQueue,
     /// What was seen of loss on the way to the peer.
     pub recovery: Recovery,
+    /// Received bytes that are consumed, of which TCP does not know yet: its window is closed by as
+    /// much. See `worker::windows`.
+    pub withheld: u64,
+    /// On the worker's list of connections whose window is to open.
+    pub opening_listed: bool,
     /// How its end is under way.
     pub ending: Ending,
     /// Whose it is.
@@ -107,6 +112,8 @@ impl Conn {
             recv: RecvQueue::default(),
             send: SendQueue::default(),
             recovery: Recovery::default(),
+            withheld: 0,
+            opening_listed: false,
             ending: Ending::Open,
             role: Role::Free,
             generation: 0,
@@ -145,6 +152,8 @@ impl Conn {
         self.local_isn = None;
         self.last_window = 0;
         self.recovery = Recovery::default();
+        self.withheld = 0;
+        self.opening_listed = false;
         self.ending = Ending::Open;
         self.role = Role::Free;
         self.generation = self.generation.wrapping_add(1);
@@ -179,9 +188,10 @@ impl Conn {
         }
     }
 
-    /// Tells TCP that `n` received bytes are consumed: its window opens by as much.
-    pub fn consumed(&mut self, n: u64) {
-        let mut left = n as usize;
+    /// Tells TCP of up to `most` of the received bytes that are consumed: its window opens by as much.
+    pub fn open_window(&mut self, most: u64) {
+        let mut left = self.withheld.min(most) as usize;
+        self.withheld -= left as u64;
         while left > 0 {
             let taken = self
                 .socket_mut()

@@ -17,8 +17,10 @@ use crate::timer_wheel::{TimerId, TimerWheel};
 mod egress;
 mod maintain;
 mod receive;
+mod windows;
 
 pub(crate) use receive::{session_timer, tcp_timer};
+pub(crate) use windows::Openings;
 
 /// Timers that fire in one turn at most; the rest fire in the next.
 const TIMERS_PER_TURN: usize = 256;
@@ -71,6 +73,8 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) fired: Vec<TimerId>,
     /// The frames of the packet that is being received.
     pub(crate) packet: Vec<P::Frame>,
+    /// Senders that wait until they may send more.
+    pub(crate) openings: Openings,
     pub(crate) half_open: u32,
     /// Payload frames are scarce: no new payload is taken in.
     pub(crate) pool_low: bool,
@@ -163,6 +167,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             starved: Vec::with_capacity(64),
             fired: Vec::with_capacity(TIMERS_PER_TURN),
             packet: Vec::with_capacity(64),
+            openings: Openings::new(),
             half_open: 0,
             pool_low: false,
             reserved: Vec::with_capacity(64),
@@ -195,6 +200,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         busy |= self.run_sessions(); //      connections that changed → HTTP, copy jobs
         self.submit(); //                    this turn's copy jobs → mover
         busy |= self.harvest(); //           a CPU mover is done at once
+        busy |= self.open_windows(); //      senders that may send more
         busy |= self.expire(); //            timers due
         busy |= self.send(); //              connections that changed → packets
         self.maintain(); //                  neighbours, pool level, drain

@@ -121,10 +121,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     /// Consumes `n` received bytes that go nowhere.
     pub(super) fn discard(&mut self, from: ConnId, n: u64) {
-        let conn = &mut self.conns[from];
-        conn.recv.skip(&mut self.arena, n);
-        conn.consumed(n);
-        self.list_egress(from);
+        self.conns[from].recv.skip(&mut self.arena, n);
+        self.consumed(from, n);
     }
 
     /// How many of `n` bytes from a connection can be carried now. The frames that copies will need
@@ -163,8 +161,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 MoveMode::Copy if n > u64::from(SMALL_RUN) => self.carry_copies(from, to, n),
                 MoveMode::Copy | MoveMode::Reference => self.carry_references(from, to, n),
             }
-            self.conns[from].consumed(n);
-            self.list_egress(from);
+            self.consumed(from, n);
             self.list_egress(to);
         }
         self.reserved.clear();

@@ -69,7 +69,7 @@ impl Stack {
 
         let socket = conn.socket();
         let (queued, unacked) = (socket.recv_queue() as u64, socket.send_queue() as u64);
-        conn.recv.set_available(queued);
+        conn.recv.set_available(queued - conn.withheld);
         let acked = conn.send.told() - unacked;
         conn.send.ack(arena, acked);
         let duplicate = ack == Ack::Current
@@ -148,7 +148,7 @@ fn store<F: Frame>(
     let expected = isn.wrapping_add(1).wrapping_add(readable as u32);
     // Distance from what is expected next, in sequence space (RFC 9293 section 3.4).
     let distance = i64::from(segment.seq.wrapping_sub(expected) as i32);
-    let window_end = conn.recv.consumed() + conn.socket().recv_capacity() as u64;
+    let window_end = conn.recv.consumed() - conn.withheld + conn.socket().recv_capacity() as u64;
     let mut start = readable as i64 + distance;
     let mut offset = segment.payload_offset();
     let mut left = segment.payload_len;

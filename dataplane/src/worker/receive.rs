@@ -18,6 +18,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// Takes one burst from every port. Returns how many packets came.
     pub(super) fn receive(&mut self) -> u32 {
         let mut received = 0;
+        self.openings.begin();
         for lane in 0..self.lanes.len() {
             // Every packet may be answered at once. Without room for that many answers nothing is
             // taken: the packets wait in the device, and their senders slow down.
@@ -39,6 +40,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             received += burst.packets.len() as u32;
             let mut frames = burst.frames.drain(..);
             for packet in burst.packets.drain(..) {
+                self.openings.feed(u64::from(packet.len));
                 let mut whole = std::mem::take(&mut self.packet);
                 whole.extend(frames.by_ref().take(usize::from(packet.frames)));
                 if let Err(reason) = self.receive_packet(PortId(lane as u8), &packet, &whole) {
