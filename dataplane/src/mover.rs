@@ -8,8 +8,10 @@
 mod accelerator;
 #[cfg(any(test, feature = "sim"))]
 pub mod conformance;
+mod jobs;
 
 pub use accelerator::{AcceleratorStats, CpuReason, SIZES};
+pub use jobs::{JobId, Jobs};
 
 use crate::conn::ConnRef;
 use crate::payload::SpanId;

@@ -2,7 +2,7 @@
 //!
 //! All jobs of a turn become descriptors, one for each piece, and these become *flights*: a BATCH
 //! each, or a single descriptor, or, where the kernel submits for us, an array of singles. A flight
-//! owns the frames that are read, [`jobs`] those that are written, until the completion was seen.
+//! owns the frames that are read, [`Jobs`] those that are written, until the completion was seen.
 //! Completions are looked for on every flight, since none says anything about another.
 //!
 //! # When it does not go well
@@ -22,13 +22,12 @@
 
 mod drain;
 mod flight;
-mod jobs;
 mod rules;
 mod settings;
 
 use dataplane::mover::{
-    AcceleratorStats, CopyBatch, CopyJob, CpuReason, Done, MoveMode, Mover, MoverStats, Pieces,
-    copy_with_cpu,
+    AcceleratorStats, CopyBatch, CopyJob, CpuReason, Done, Jobs, MoveMode, Mover, MoverStats,
+    Pieces, copy_with_cpu,
 };
 use dataplane::port::Frame;
 
@@ -36,7 +35,6 @@ use crate::portal::Portal;
 use crate::{Descriptor, Flags, Status, WorkQueue, dma};
 use drain::{Answer, Drains};
 use flight::{Flight, Kind};
-use jobs::Jobs;
 
 pub use rules::{Rule, Rules};
 pub use settings::Settings;

@@ -1,6 +1,7 @@
 //! Descriptors that are submitted together, and what they stand on.
 
-use super::jobs::JobId;
+use dataplane::mover::JobId;
+
 use crate::dma::DmaArray;
 use crate::{CompletionRecord, Descriptor, Status};
 

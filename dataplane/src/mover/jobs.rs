@@ -1,6 +1,6 @@
-//! Jobs that the device is at.
+//! Jobs that a device is at, for movers that have one.
 
-use dataplane::mover::{Done, JobTag};
+use super::{Done, JobTag};
 
 /// A job, and how many of its pieces are not copied yet.
 #[derive(Debug)]
@@ -32,6 +32,11 @@ impl<F> Jobs<F> {
         }
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     /// Jobs there are.
     pub fn len(&self) -> usize {
         self.used
@@ -58,12 +63,18 @@ impl<F> Jobs<F> {
     }
 
     /// The frame that the job fills.
+    ///
+    /// # Panics
+    /// When the job has ended.
     pub fn target(&self, id: JobId) -> &F {
         let job = self.places[id.0 as usize].as_ref();
         &job.expect("a job under way has its place").target
     }
 
     /// One piece is copied. Returns the job when it was the last.
+    ///
+    /// # Panics
+    /// When the job has ended.
     pub fn piece_done(&mut self, id: JobId) -> Option<Done<F>> {
         let place = &mut self.places[id.0 as usize];
         let job = place.as_mut().expect("a job under way has its place");
