@@ -60,7 +60,8 @@ pub struct Options {
 
     /// How payload gets from one side of a session to the other: copied by the CPU, sent from the
     /// frame it came in, or copied by an Intel DSA work queue (or by a software model of one, which
-    /// is for trying it out); auto: by DSA if each worker can have a queue, else by the CPU
+    /// is for trying it out) or any other DMA device that DPDK drives; auto: by DSA if each worker
+    /// can have a queue, else by the CPU
     #[arg(long, value_enum, default_value_t = Mover::Mem)]
     pub mover: Mover,
 
@@ -121,6 +122,7 @@ pub enum Mover {
     ZeroCopy,
     Dsa,
     DsaModel,
+    Dmadev,
     Auto,
 }
 
@@ -131,6 +133,10 @@ pub struct AcceleratorOptions {
     /// worker's NUMA node first]
     #[arg(long, value_name = "WQ")]
     pub dsa_queue: Vec<String>,
+
+    /// DMA device of a worker, by EAL's name, for --mover dmadev; repeat for more workers
+    #[arg(long, value_name = "NAME", required_if_eq("mover", "dmadev"))]
+    pub dma_device: Vec<String>,
 
     /// Jobs whose pieces are smaller than this on average are copied by the CPU
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
@@ -330,6 +336,7 @@ mod tests {
                 mover: Mover::Mem,
                 accelerator: AcceleratorOptions {
                     dsa_queue: Vec::new(),
+                    dma_device: Vec::new(),
                     dsa_threshold: 512,
                     dsa_batch: 64,
                     dsa_deadline: 20,
@@ -408,7 +415,7 @@ mod tests {
             ("minivoy -- --config", "a value is required"),
             (
                 "minivoy -- --config p --mover teleport",
-                "[possible values: mem, zero-copy, dsa, dsa-model, auto]",
+                "[possible values: mem, zero-copy, dsa, dsa-model, dmadev, auto]",
             ),
             (
                 "minivoy -- --config p --confg q",
@@ -430,6 +437,10 @@ mod tests {
             (
                 "minivoy -- --config p --access-log-format json",
                 "--access-log <PATH|->",
+            ),
+            (
+                "minivoy -- --config p --mover dmadev",
+                "--dma-device <NAME>",
             ),
             ("minivoy -- --config p stray", "unexpected argument 'stray'"),
         ] {

@@ -125,7 +125,7 @@ fn a_wrong_command_line_is_status_2() {
     refused(
         &with_options(&["--config", "p", "--mover", "cat"]),
         2,
-        &["[possible values: mem, zero-copy, dsa, dsa-model, auto]"],
+        &["[possible values: mem, zero-copy, dsa, dsa-model, dmadev, auto]"],
     );
 }
 

@@ -10,7 +10,7 @@ pub fn accelerator(options: &Options, tree: &Tree, workers: usize) -> Option<Fin
     let missing = match options.mover {
         Mover::Dsa => Level::Fail,
         Mover::Auto => Level::Ok,
-        Mover::Mem | Mover::ZeroCopy | Mover::DsaModel => return None,
+        Mover::Mem | Mover::ZeroCopy | Mover::DsaModel | Mover::Dmadev => return None,
     };
     let chosen = tree.choose(&options.accelerator.dsa_queue, workers, None);
     let (level, found) = match chosen {

@@ -3,7 +3,7 @@
 use dataplane::mover::{
     AcceleratorStats, CopyBatch, Done, MemMover, MoveMode, Mover, MoverStats, ZeroCopy,
 };
-use dpdk::{Eal, LcoreId, Mbuf};
+use dpdk::{DmaDevice, DmaMover, DmaSettings, Eal, LcoreId, Mbuf};
 use dsa::mover::{DsaMover, Settings};
 use dsa::queue::HardwareQueue;
 use dsa::sysfs::Tree;
@@ -30,6 +30,11 @@ pub enum Planned {
         runner: Runner,
         settings: Settings,
     },
+    /// A DMA device of DPDK copies.
+    Dmadev {
+        device: DmaDevice,
+        settings: DmaSettings,
+    },
 }
 
 impl std::fmt::Display for Planned {
@@ -49,6 +54,7 @@ impl std::fmt::Display for Planned {
                 )
             }
             Self::DsaModel { .. } => f.write_str("dsa-model (for trying it out: slower than mem)"),
+            Self::Dmadev { device, .. } => write!(f, "dmadev {}", device.name()),
         }
     }
 }
@@ -79,6 +85,24 @@ pub fn plan(
             .enumerate()
             .map(|(index, _)| model(eal, index, settings))
             .collect::<Result<_, _>>()?,
+        cli::Mover::Dmadev => {
+            if options.dma_device.len() < lcores.len() {
+                return Err(StartError::TooFewDmaDevices {
+                    workers: lcores.len(),
+                    named: options.dma_device.len(),
+                });
+            }
+            let settings = DmaSettings {
+                threshold: options.dsa_threshold,
+                deadline_us: settings.deadline_us,
+            };
+            let open = |name: &String| {
+                let device = DmaDevice::open(eal, name)?;
+                Ok(Planned::Dmadev { device, settings })
+            };
+            let opened = options.dma_device.iter().take(lcores.len()).map(open);
+            opened.collect::<Result<_, StartError>>()?
+        }
         cli::Mover::Auto => match queues(eal, lcores, options, settings) {
             Ok(planned) => {
                 log::info!("mover auto: dsa, since each worker has a work queue");
@@ -140,6 +164,7 @@ pub enum AnyMover {
     Dsa(DsaMover<Mbuf, dsa::portal::HardwarePortal<dsa::chardev::CharFile>>),
     /// The mover goes before the thread that serves it.
     DsaModel(DsaMover<Mbuf, ModelPortal>, #[expect(dead_code)] Runner),
+    Dmadev(DmaMover),
 }
 
 impl From<Planned> for AnyMover {
@@ -148,6 +173,7 @@ impl From<Planned> for AnyMover {
             Planned::Mem => Self::Mem(MemMover::default()),
             Planned::ZeroCopy => Self::ZeroCopy(ZeroCopy),
             Planned::Dsa { queue, settings } => Self::Dsa(DsaMover::new(*queue, settings)),
+            Planned::Dmadev { device, settings } => Self::Dmadev(DmaMover::new(device, settings)),
             Planned::DsaModel {
                 model,
                 runner,
@@ -168,6 +194,7 @@ macro_rules! any {
             Self::ZeroCopy($mover) => $call,
             Self::Dsa($mover) => $call,
             Self::DsaModel($mover, _) => $call,
+            Self::Dmadev($mover) => $call,
         }
     };
 }

@@ -20,6 +20,9 @@ pub const SEED_VARIABLE: &str = "DSA_MODEL_SEED";
 /// Thousandths of descriptors that go wrong in some way, a number.
 pub const FAULTS_VARIABLE: &str = "DSA_MODEL_FAULTS";
 
+/// If set: one engine and nothing out of order.
+pub const ORDERED_VARIABLE: &str = "DSA_MODEL_ORDERED";
+
 /// The model behind the file that is mapped at `page`; it is started if it is new.
 pub fn resolve(page: usize) -> Option<Model> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
@@ -86,6 +89,7 @@ fn config(attributes: &Path, nth: usize) -> Config {
     };
     let variable = |name| std::env::var(name).ok()?.parse().ok();
     let standard = Config::default();
+    let ordered = std::env::var_os(ORDERED_VARIABLE).is_some();
     let rate = variable(FAULTS_VARIABLE).unwrap_or(0) as u32;
     Config {
         seed: variable(SEED_VARIABLE).unwrap_or(standard.seed) + nth as u64,
@@ -96,6 +100,8 @@ fn config(attributes: &Path, nth: usize) -> Config {
         size: number("size", standard.size.into()) as u32,
         max_batch: number("max_batch_size", standard.max_batch.into()) as u32,
         max_transfer: number("max_transfer_size", standard.max_transfer),
+        parallel: if ordered { 1 } else { standard.parallel },
+        ordered,
         faults: Faults {
             source: rate,
             target: rate,
