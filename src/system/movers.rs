@@ -105,11 +105,11 @@ pub fn plan(
         }
         cli::Mover::Auto => match queues(eal, lcores, options, settings) {
             Ok(planned) => {
-                log::info!("mover auto: dsa, since each worker has a work queue");
+                log::info!("mover auto: dsa: each worker has a work queue");
                 planned
             }
             Err(reason) => {
-                log::info!("mover auto: mem, since there is {reason}");
+                log::info!("mover auto: mem: {reason}");
                 many(|| Planned::Mem)
             }
         },
