@@ -150,7 +150,7 @@ impl Default for Limits {
         Self {
             max_connections: 16_384,
             max_half_open: 4_096,
-            session_buffer: 256 * 1024,
+            session_buffer: 128 * 1024,
             max_head: 32 * 1024,
             max_fields: 100,
             max_request_body: None,

@@ -36,7 +36,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     frames: Vec::new(),
                 },
             );
-            let _ = here.port.rx_burst(&mut burst);
+            if here.port.rx_burst(&mut burst) >= here.port.caps().max_burst {
+                // More wait in the device.
+                self.openings.sated();
+            }
             received += burst.packets.len() as u32;
             let mut frames = burst.frames.drain(..);
             for packet in burst.packets.drain(..) {
