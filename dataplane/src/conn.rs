@@ -13,6 +13,11 @@ use crate::proxy::Role;
 use crate::settings::PortId;
 use crate::tcp::Recovery;
 
+/// How long an acknowledgement waits for data to travel with once the peer has sent everything, in ms.
+/// RFC 9293 section 3.8.6.3 allows 500; hosts send a single segment again after 200 at the earliest.
+/// (Several they may send again as soon as two round trips are over: this is not for them.)
+const ACK_PATIENCE: u64 = 100;
+
 /// A connection that may have ended meanwhile: the slot and how often it had been used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnRef {
@@ -62,6 +67,9 @@ pub struct Conn {
     pub withheld: u64,
     /// On the worker's list of connections whose window is to open.
     pub opening_listed: bool,
+    /// Until when, in ms, an acknowledgement alone waits for something to travel with: everything the
+    /// peer was to send has come. See [`Conn::holds_ack`].
+    pub ack_by: Option<u64>,
     /// How its end is under way.
     pub ending: Ending,
     /// Whose it is.
@@ -114,6 +122,7 @@ impl Conn {
             recovery: Recovery::default(),
             withheld: 0,
             opening_listed: false,
+            ack_by: None,
             ending: Ending::Open,
             role: Role::Free,
             generation: 0,
@@ -154,6 +163,7 @@ impl Conn {
         self.recovery = Recovery::default();
         self.withheld = 0;
         self.opening_listed = false;
+        self.ack_by = None;
         self.ending = Ending::Open;
         self.role = Role::Free;
         self.generation = self.generation.wrapping_add(1);
@@ -186,6 +196,22 @@ impl Conn {
             self.socket_mut().close();
             self.ending = Ending::Closed;
         }
+    }
+
+    /// Lets acknowledgements wait: the peer has sent its message to the end, and what it is sent next
+    /// will take them along.
+    pub fn ack_with_next(&mut self, now: u64) {
+        let _ = self.ack_by.get_or_insert(now + ACK_PATIENCE);
+    }
+
+    /// Until when, in ms, there is nothing to send: nothing but an acknowledgement that may wait. Whoever
+    /// waits for one to send more (a segment came since) or has something unacknowledged gets it at
+    /// once, as does everybody when time is up.
+    pub fn holds_ack(&self, now: u64) -> Option<u64> {
+        let idle = self.send.outstanding() == 0
+            && self.ending == Ending::Open
+            && self.socket().state() == tcp::State::Established;
+        self.ack_by.filter(|&by| idle && now < by)
     }
 
     /// Tells TCP of up to `most` of the received bytes that are consumed: its window opens by as much.

@@ -1,8 +1,8 @@
 //! From smoltcp's packet of filler to a frame for the wire: Ethernet header, the true payload's
 //! pieces, checksums as the port wants them.
 
-use crate::checksum::pseudo_header;
-use crate::classify::ETHERNET;
+use crate::checksum::{Sum, pseudo_header};
+use crate::classify::{ETHERNET, TcpFlags};
 use crate::port::{Frame, MAX_HEADER, Piece, Port, TxError, TxHeader, TxOffload};
 use crate::tcp::Emitted;
 
@@ -87,11 +87,71 @@ impl Headers {
         self.bytes[ETHERNET + self.l3_len + 13] & crate::classify::TcpFlags::SYN != 0
     }
 
-    /// Completes a TCP segment with its payload and queues it on `port`.
+    /// Completes a TCP segment with its payload and queues it on `port`: as one packet, or, with more
+    /// pieces than the port takes in one, as several that follow one another in the stream.
     ///
     /// # Errors
-    /// [`TxError::Full`] when the port has no room.
+    /// [`TxError::Full`] when the port has no room, for all of it or for the last packets.
     pub fn send<'f, P: Port>(
+        self,
+        port: &mut P,
+        emitted: Emitted,
+        payload: impl Iterator<Item = Piece<'f, P::Frame>> + Clone,
+    ) -> Result<(), TxError>
+    where
+        P::Frame: Frame + 'f,
+    {
+        let most = port.caps().max_pieces.max(1);
+        if payload.clone().nth(most).is_none() {
+            return self.send_whole(port, emitted, payload);
+        }
+        let (mut sent, mut pieces) = (0, payload);
+        let all = emitted.len - self.ip_len();
+        while sent < all {
+            let mut rest = pieces.clone();
+            let part = pieces.take(most);
+            let len: usize = part.clone().map(|piece| piece.len as usize).sum();
+            self.part(sent as u32, len, sent + len == all).send_whole(
+                port,
+                Emitted {
+                    len: self.ip_len() + len,
+                    // A packet of one segment is not cut.
+                    segment_size: emitted.segment_size
+                        * u16::from(len > usize::from(emitted.segment_size)),
+                },
+                part,
+            )?;
+            let _ = rest.nth(most - 1);
+            (sent, pieces) = (sent + len, rest);
+        }
+        Ok(())
+    }
+
+    /// The headers of a part of a segment: `len` bytes from byte `skip` of its payload on. What asks
+    /// for the receiver's attention (FIN, PSH) comes with the last.
+    fn part(&self, skip: u32, len: usize, last: bool) -> Self {
+        let Self { mut bytes, .. } = *self;
+        let l4 = ETHERNET + self.l3_len;
+        let seq = self.seq().wrapping_add(skip);
+        bytes[l4 + 4..l4 + 8].copy_from_slice(&seq.to_be_bytes());
+        if !last {
+            bytes[l4 + 13] &= !(TcpFlags::FIN | TcpFlags::PSH);
+        }
+        let l4_len = (self.l4_len + len) as u16;
+        if self.ipv6 {
+            bytes[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&l4_len.to_be_bytes());
+        } else {
+            let total = self.l3_len as u16 + l4_len;
+            bytes[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&total.to_be_bytes());
+            bytes[ETHERNET + 10..ETHERNET + 12].fill(0);
+            let mut sum = Sum::default();
+            sum.add(&bytes[ETHERNET..l4]);
+            bytes[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&(!sum.folded()).to_be_bytes());
+        }
+        Self { bytes, ..*self }
+    }
+
+    fn send_whole<'f, P: Port>(
         mut self,
         port: &mut P,
         emitted: Emitted,

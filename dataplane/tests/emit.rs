@@ -18,10 +18,10 @@ use smoltcp::wire::{
 const SOURCE: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const TARGET: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
-/// Takes one packet.
+/// Takes packets.
 struct Catch {
     caps: PortCaps,
-    caught: Option<(Vec<u8>, usize, TxOffload)>,
+    caught: Vec<(Vec<u8>, usize, TxOffload)>,
     full: bool,
 }
 
@@ -37,7 +37,7 @@ impl Catch {
                 max_pieces: 16,
                 max_burst: 1,
             },
-            caught: None,
+            caught: Vec::new(),
             full: false,
         }
     }
@@ -67,11 +67,13 @@ impl Port for Catch {
             return Err(TxError::Full);
         }
         let mut packet = header.bytes.to_vec();
-        for piece in payload {
+        for (count, piece) in payload.enumerate() {
+            assert!(count < self.caps.max_pieces);
             let from = piece.offset as usize;
             packet.extend_from_slice(&piece.frame.data()[from..from + piece.len as usize]);
         }
-        self.caught = Some((packet, header.bytes.len(), header.offload));
+        self.caught
+            .push((packet, header.bytes.len(), header.offload));
         Ok(())
     }
 
@@ -164,7 +166,7 @@ fn send(ipv6: bool, offload: bool, syn: bool, pieces: &[(usize, Vec<u8>)]) -> (V
         segment_size: 1234,
     };
     headers.send(&mut port, emitted, payload).unwrap();
-    let (frame, header_len, said) = port.caught.unwrap();
+    let (frame, header_len, said) = port.caught.pop().unwrap();
     assert_eq!(header_len, 14 + packet.len() - whole.len());
     assert_eq!(frame.len(), 14 + packet.len());
     assert_eq!(&frame[header_len..], &whole);
@@ -278,7 +280,7 @@ fn control_packets_go_out_unchanged() {
     let body = HeapPool::new(1, 0).filled(&packet[20..]);
     let mut port = Catch::new(true);
     headers.send_control(&mut port, Some(&body)).unwrap();
-    let (frame, header_len, said) = port.caught.unwrap();
+    let (frame, header_len, said) = port.caught.pop().unwrap();
     assert_eq!(header_len, 34);
     assert_eq!(&frame[14..], &packet);
     assert_eq!(
@@ -288,4 +290,58 @@ fn control_packets_go_out_unchanged() {
             ..TxOffload::default()
         }
     );
+}
+
+/// More pieces than the port takes in one packet: several packets, that make up the same stream.
+#[test]
+fn a_segment_of_many_pieces_is_parted() {
+    for ipv6 in [false, true] {
+        for (count, packets) in [(16, 1), (17, 2), (32, 2), (100, 7)] {
+            let mut pool = HeapPool::new(128, 1);
+            let held: Vec<_> = (0..count)
+                .map(|n| pool.filled(&vec![n as u8; 301]))
+                .collect();
+            let payload = held.iter().map(|frame| Piece {
+                frame,
+                offset: 1,
+                len: 300,
+            });
+            let packet = phantom(ipv6, count * 300, false);
+            let mut port = Catch::new(false);
+            let emitted = Emitted {
+                len: packet.len(),
+                segment_size: 1234,
+            };
+            let headers = Headers::new(&packet, SOURCE, TARGET);
+            headers.send(&mut port, emitted, payload).unwrap();
+            assert_eq!(port.caught.len(), packets, "{count} pieces");
+
+            let (source, target) = addresses(ipv6);
+            let mut whole = Vec::new();
+            for (n, (frame, _, offload)) in port.caught.iter().enumerate() {
+                let bytes = if ipv6 {
+                    let ip = Ipv6Packet::new_checked(&frame[14..]).unwrap();
+                    assert_eq!(frame.len(), 14 + ip.total_len());
+                    ip.payload().to_vec()
+                } else {
+                    let ip = Ipv4Packet::new_checked(&frame[14..]).unwrap();
+                    assert!(ip.verify_checksum());
+                    assert_eq!(frame.len(), 14 + usize::from(ip.total_len()));
+                    ip.payload().to_vec()
+                };
+                let tcp = TcpPacket::new_checked(&bytes[..]).unwrap();
+                assert!(tcp.verify_checksum(&source, &target));
+                assert_eq!(
+                    tcp.seq_number().0 as u32,
+                    0x9234_5678u32.wrapping_add(whole.len() as u32)
+                );
+                assert_eq!(tcp.fin(), n + 1 == packets);
+                let cut = tcp.payload().len() > 1234;
+                assert_eq!(offload.segment_size, if cut { 1234 } else { 0 });
+                whole.extend_from_slice(tcp.payload());
+            }
+            let sent: Vec<u8> = (0..count).flat_map(|n| vec![n as u8; 300]).collect();
+            assert!(whole == sent, "{count} pieces");
+        }
+    }
 }

@@ -342,12 +342,16 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let Some(exchange) = self.exchange_mut(id) else {
             return;
         };
+        let sent_all = matches!(exchange.request, Body::Done);
         let phase = match (&exchange.request, &exchange.response) {
             _ if !established => Phase::Connect,
             (_, ReplyState::Body { .. }) => Phase::Stream,
             (Body::Done, _) => Phase::Response,
             _ => Phase::Request,
         };
+        if sent_all {
+            self.conns[id].ack_with_next(self.now);
+        }
         self.set_phase(id, phase, progress);
     }
 

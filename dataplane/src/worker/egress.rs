@@ -15,6 +15,10 @@ use crate::worker::{TIMERS_PER_TURN, Worker, tcp_timer};
 /// others waiting.
 const PACKETS_PER_CONN: usize = 64;
 
+/// Pieces that the largest segment has at most: smaller runs are put together
+/// (`proxy::pump::SMALL_RUN`).
+const MOST_PIECES: usize = 65_536 / 256;
+
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Asks the connections on the list for packets, and hands these to the devices.
     pub(super) fn send(&mut self) -> bool {
@@ -37,6 +41,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 
     fn send_from(&mut self, id: ConnId) {
+        if let Some(by) = self.conns[id].holds_ack(self.now) {
+            self.timers.arm(tcp_timer(id), by);
+            return;
+        }
         self.conns[id].tell();
         let port = self.conns[id].port;
         let Some(mac) = self.next_hop_mac(id) else {
@@ -51,9 +59,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 self.list_egress(id);
                 break;
             }
-            if lane.port.tx_room() == 0 {
+            // A segment of many pieces takes several packets.
+            let room = 1 + MOST_PIECES / lane.port.caps().max_pieces.max(1);
+            if lane.port.tx_room() < room {
                 lane.port.tx_flush();
-                if lane.port.tx_room() == 0 {
+                if lane.port.tx_room() < room {
                     self.list_egress(id);
                     break;
                 }

@@ -120,6 +120,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let lane = &mut self.lanes[usize::from(port.0)];
         let conn = &mut self.conns[id];
         conn.peer_mac = Some(segment.source_mac);
+        if segment.payload_len > 0 || segment.flags.has(TcpFlags::FIN | TcpFlags::SYN) {
+            conn.ack_by = None;
+        }
         // What a closing connection still sends is thrown away at once; it needs no frames.
         let refused = lane.stack.deliver(
             conn,
