@@ -94,7 +94,7 @@ impl<P: Portal> WorkQueue<P> {
     pub fn new(portal: P, info: QueueInfo) -> Self {
         Self {
             // One slot is kept for the DRAIN that finds out about lost descriptors.
-            slots: Slots::new((info.size - 1).max(1)),
+            slots: Slots::new(info.size.saturating_sub(1).max(1)),
             portal,
             info,
             retries: 0,
