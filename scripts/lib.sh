@@ -316,3 +316,22 @@ tcp_counter() {
         $1 == "Tcp:" && !n { for (i = 2; i <= NF; i++) if ($i == name) n = i; next }
         $1 == "Tcp:" { print $n }' /proc/net/snmp
 }
+
+# ---------------------------------------------------------------------------------- accelerator
+
+# model_tree DIR QUEUES NAME [MODE]: what the preloaded model of the accelerator stands on: DIR/sys in
+# the place of /sys/bus/dsa/devices, DIR/dev in that of /dev/dsa, with one device and its queues.
+model_tree() {
+    local dir=$1 queues=$2 name=$3 mode=${4:-dedicated} i attribute
+    mkdir -p "$dir/dev" "$dir/sys/dsa0"
+    echo 0 >"$dir/sys/dsa0/numa_node"
+    echo 1 >"$dir/sys/dsa0/pasid_enabled"
+    for ((i = 0; i < queues; i++)); do
+        mkdir -p "$dir/sys/wq0.$i"
+        for attribute in type=user state=enabled "mode=$mode" "name=$name" size=32 \
+            max_batch_size=64 max_transfer_size=2097152; do
+            echo "${attribute#*=}" >"$dir/sys/wq0.$i/${attribute%%=*}"
+        done
+        truncate -s 4096 "$dir/dev/wq0.$i"
+    done
+}

@@ -1,6 +1,9 @@
 # The proxy under test and the load on it, for scripts that have sourced lib.sh. PROXY says which:
 # `minivoy`, or `nginx`, which proves the lab itself.
 
+# What stands before minivoy on its command line (see prepare_mover).
+MOVER_ENV=()
+
 # Who holds the proxy's addresses (see lab_up).
 proxy_owner() { [ "$PROXY" = minivoy ] && echo port || echo kernel; }
 
@@ -9,7 +12,8 @@ build_proxy() {
         minivoy)
             install_rust
             say "cargo build --release"
-            (cd "$ROOT" && cargo build -q --release --bin minivoy) || die "the build failed" ;;
+            (cd "$ROOT" && cargo build -q --release --bin minivoy) || die "the build failed"
+            prepare_mover "${MOVER:-mem}" 1 ;;
         nginx) ;;
         *) die "PROXY=$PROXY: minivoy or nginx" ;;
     esac
@@ -26,7 +30,7 @@ prepare_proxy_memory() {
 
 # The command line that runs minivoy with a configuration, in MINIVOY.
 minivoy_command() {
-    MINIVOY=("$(release_dir)/minivoy" -l "$PROXY_CPU" --no-pci "${EAL_MEMORY[@]}"
+    MINIVOY=("${MOVER_ENV[@]}" "$(release_dir)/minivoy" -l "$PROXY_CPU" --no-pci "${EAL_MEMORY[@]}"
         --file-prefix "$LAB" -- --config "$1" --mover "${MOVER:-mem}")
 }
 
@@ -68,4 +72,15 @@ run_wrk() {
         /Socket errors:/ { gsub(",", ""); n += $4 + $6 + $8 + $10 }
         /Non-2xx or 3xx/ { n += $NF }
         END { print n + 0 }' "$out")
+}
+
+# prepare_mover MOVER WORKERS: what a mover needs beside minivoy, in MOVER_ENV (for env(1)): for dsa the
+# modelled work queues, preloaded, since the lab has no accelerator.
+prepare_mover() {
+    MOVER_ENV=()
+    [ "$1" = dsa ] || return 0
+    (cd "$ROOT" && cargo build -q --release -p dsa-preload) || die "the model does not build"
+    model_tree "$RUN/dsa" "$2" minivoy
+    MOVER_ENV=(env "LD_PRELOAD=$(release_dir)/libdsa_preload.so"
+        "DSA_DEV_PATH=$RUN/dsa/dev" "DSA_SYSFS_PATH=$RUN/dsa/sys")
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged: formatting, lints, unit and simulator tests,
-# the relay's tests, the wire lab, end-to-end tests in network namespaces. Needs root for the last
-# three.
+# DPDK's test of DMA devices on the modelled accelerator, the relay's tests, the wire lab, end-to-end
+# tests in network namespaces. Needs root for the last three.
 #
 #   sudo scripts/test.sh
 #
@@ -23,6 +23,7 @@ step() {
 step cargo fmt --all --check
 step cargo clippy -q --workspace --all-targets -- -D warnings
 step cargo test -q --workspace
+step "$ROOT/scripts/dmadev.sh"
 step cargo test -q -p relay --test namespaces -- --ignored
 step "$ROOT/scripts/wire.sh"
 step "$ROOT/scripts/e2e.sh"

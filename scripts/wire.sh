@@ -8,12 +8,13 @@
 #
 #   sudo scripts/wire.sh
 #
-# MOVERS ("mem zero-copy") may be set. Needs no namespace and no network interface; root only for
+# MOVERS ("mem zero-copy dsa-model dsa") may be set. Needs no namespace and no network interface; root only for
 # hugepages, without which it runs on ordinary memory. The rates it prints are for orientation: the
 # peer is no load generator, and does the copying for both sides.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$ROOT/scripts/proxy.sh"
 
-MOVERS=${MOVERS:-mem zero-copy}
+MOVERS=${MOVERS:-mem zero-copy dsa-model dsa}
 MEMORY=${MEMORY:-512}
 
 install_packages "${BUILD_PACKAGES[@]}" python3
@@ -46,8 +47,8 @@ exchange() {
         -- --body "$body" --connections "$connections" --requests "$requests" \
         --queues "$queues" --steer "$steer" "${patient[@]}"
     ready peer 10 test -S "$RUN/client.sock" -a -S "$RUN/origin.sock"
-    start proxy - - "$(release_dir)/minivoy" "${lcores[@]}" --no-pci "${EAL_MEMORY[@]}" \
-        --no-telemetry --file-prefix "$LAB" \
+    start proxy - - "${MOVER_ENV[@]}" "$(release_dir)/minivoy" "${lcores[@]}" --no-pci \
+        "${EAL_MEMORY[@]}" --no-telemetry --file-prefix "$LAB" \
         --vdev "net_virtio_user0,path=$RUN/client.sock,queues=$queues,cq=1,mrg_rxbuf=1,queue_size=1024" \
         --vdev "net_virtio_user1,path=$RUN/origin.sock,queues=$queues,cq=1,mrg_rxbuf=1,queue_size=1024" \
         -- --config "$ROOT/configs/wire-lab.toml" --mover "$mover"
@@ -80,8 +81,10 @@ exchange() {
 }
 
 for mover in $MOVERS; do
+    prepare_mover "$mover" 1
     exchange "$mover" 16384 100 20
     exchange "$mover" $((12 * 1024 * 1024)) 4 4
+    prepare_mover "$mover" 2
     for steer in right wrong; do
         exchange "$mover" 16384 100 20 2 $steer
         exchange "$mover" $((12 * 1024 * 1024)) 4 1 2 $steer

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Args, CommandFactory, Parser, ValueEnum};
 
 use crate::eal_args;
 
@@ -58,10 +58,15 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     pub config: PathBuf,
 
-    /// How payload gets from one side of a session to the other: copied by the CPU, or sent from
-    /// the frame it came in
+    /// How payload gets from one side of a session to the other: copied by the CPU, sent from the
+    /// frame it came in, or copied by an Intel DSA work queue (or by a software model of one, which
+    /// is for trying it out) or any other DMA device that DPDK drives; auto: by DSA if each worker
+    /// can have a queue, else by the CPU
     #[arg(long, value_enum, default_value_t = Mover::Mem)]
     pub mover: Mover,
+
+    #[command(flatten)]
+    pub accelerator: AcceleratorOptions,
 
     /// Look for what is missing on this machine, print it with its remedy, and exit
     #[arg(long, conflicts_with = "validate")]
@@ -109,12 +114,41 @@ impl Options {
     }
 }
 
-/// How payload gets from one side of a session to the other: copied by the CPU (`Mem`), or sent
-/// from the frame it came in (`ZeroCopy`).
+/// How payload gets from one side of a session to the other: copied by the CPU (`Mem`), sent from
+/// the frame it came in (`ZeroCopy`), or copied by an accelerator (`Dsa`) or a model of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mover {
     Mem,
     ZeroCopy,
+    Dsa,
+    DsaModel,
+    Dmadev,
+    Auto,
+}
+
+/// How the accelerator is used.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct AcceleratorOptions {
+    /// DSA work queue of a worker, e.g. wq0.0; repeat for more workers [default: any, of the
+    /// worker's NUMA node first]
+    #[arg(long, value_name = "WQ")]
+    pub dsa_queue: Vec<String>,
+
+    /// DMA device of a worker, by EAL's name, for --mover dmadev; repeat for more workers
+    #[arg(long, value_name = "NAME", required_if_eq("mover", "dmadev"))]
+    pub dma_device: Vec<String>,
+
+    /// Jobs whose pieces are smaller than this on average are copied by the CPU
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    pub dsa_threshold: u32,
+
+    /// Most copies in a batch, as far as the queue allows so many
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub dsa_batch: u32,
+
+    /// Milliseconds after which a batch is late and the CPU copies in its place
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub dsa_deadline: u32,
 }
 
 /// Form of the access log: Common Log Format, or a JSON object a line.
@@ -300,6 +334,13 @@ mod tests {
             Options {
                 config: "p.toml".into(),
                 mover: Mover::Mem,
+                accelerator: AcceleratorOptions {
+                    dsa_queue: Vec::new(),
+                    dma_device: Vec::new(),
+                    dsa_threshold: 512,
+                    dsa_batch: 64,
+                    dsa_deadline: 20,
+                },
                 check: false,
                 validate: false,
                 stats_interval: 10,
@@ -374,7 +415,7 @@ mod tests {
             ("minivoy -- --config", "a value is required"),
             (
                 "minivoy -- --config p --mover teleport",
-                "[possible values: mem, zero-copy]",
+                "[possible values: mem, zero-copy, dsa, dsa-model, dmadev, auto]",
             ),
             (
                 "minivoy -- --config p --confg q",
@@ -396,6 +437,10 @@ mod tests {
             (
                 "minivoy -- --config p --access-log-format json",
                 "--access-log <PATH|->",
+            ),
+            (
+                "minivoy -- --config p --mover dmadev",
+                "--dma-device <NAME>",
             ),
             ("minivoy -- --config p stray", "unexpected argument 'stray'"),
         ] {

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use access_log::AccessLog;
 use cli::{Command, Options};
 use config::Config;
+use dsa::sysfs::Tree;
 use eal_args::EalArgs;
 use preflight::{Level, Sources};
 use signals::Signals;
@@ -69,7 +70,14 @@ fn launch(eal: Vec<String>, options: &Options) -> Result<ExitCode, Refusal> {
         return Ok(print(&format!("{}: ok\n", options.config.display())));
     }
 
-    let findings = preflight::run(&Sources::default(), &config, &EalArgs::parse(&eal[1..]));
+    let args = EalArgs::parse(&eal[1..]);
+    let mut findings = preflight::run(&Sources::default(), &config, &args);
+    let workers = args.cpus.as_ref().map_or(1, Vec::len);
+    findings.extend(preflight::accelerator(
+        options,
+        &Tree::from_environment(),
+        workers,
+    ));
     if options.check {
         let _printed = print(&preflight::table(&findings));
         return Ok(match preflight::worst(&findings) {
@@ -86,6 +94,7 @@ fn launch(eal: Vec<String>, options: &Options) -> Result<ExitCode, Refusal> {
         eal,
         config,
         mover: options.mover,
+        accelerator: options.accelerator.clone(),
         stats_interval: options.stats_interval(),
         coalesce_us: options.coalesce_us,
         access_log,

@@ -6,6 +6,7 @@
 //! minivoy from starting. Only what surely fails is a [`Level::Fail`], and the same findings that
 //! `--check` prints are what a start is refused with.
 
+mod accelerator;
 mod cpus;
 mod interfaces;
 mod memory;
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, PortDevice};
 use crate::eal_args::{EalArgs, cpu_list};
+
+pub use accelerator::accelerator;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

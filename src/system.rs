@@ -7,6 +7,7 @@ mod any_port;
 mod clock;
 mod crew;
 mod error;
+mod movers;
 mod pacer;
 mod ports;
 mod record;
@@ -25,7 +26,7 @@ use dataplane::team::{PARCELS, Team};
 use dpdk::{ClassConfig, Eal, Job, LcoreId, MbufPool, PoolConfig};
 
 use crate::access_log::AccessLog;
-use crate::cli::Mover;
+use crate::cli::{AcceleratorOptions, Mover};
 use crate::config::{Config, MemorySettings};
 use crate::eal_args::EalArgs;
 use crate::signals::Signals;
@@ -44,6 +45,8 @@ pub struct Launch {
     pub config: Config,
     /// How payload is moved.
     pub mover: Mover,
+    /// How the accelerator is used, if it is.
+    pub accelerator: AcceleratorOptions,
     /// Time between two summary lines; `None`: none.
     pub stats_interval: Option<Duration>,
     /// Least time between the beginnings of two turns under load, in µs.
@@ -65,14 +68,16 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     let pools = make_pools(&eal, &lcores, launch.config.memory)?;
     let ports = ports::open(&eal, &launch.config, &pools)?;
 
+    let movers = movers::plan(&eal, &lcores, launch.mover, &launch.accelerator)?;
+
     let settings = Arc::new(launch.config.settings);
     let huge = !EalArgs::parse(arguments).no_huge;
     let team = Team::of(lcores.len() as u16, ports.steerings, PARCELS);
     let crew = crew::crew(lcores.len(), settings.ports.len());
     let mut counters = Vec::new();
     let mut plans = Vec::new();
-    let workers = ports.queues.into_iter().zip(team).zip(crew);
-    for (index, ((ports, team), member)) in workers.enumerate() {
+    let workers = ports.queues.into_iter().zip(team).zip(crew).zip(movers);
+    for (index, (((ports, team), member), mover)) in workers.enumerate() {
         let shared = Arc::new(SharedCounters::default());
         counters.push(Arc::clone(&shared));
         plans.push(Plan {
@@ -81,7 +86,7 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
             ports,
             pool: pools[index].clone(),
             settings: Arc::clone(&settings),
-            mover: launch.mover,
+            mover,
             coalesce_us: launch.coalesce_us,
             rings: Rings::new(settings.limits.session_buffer, huge).map_err(StartError::Rings)?,
             seed: secret(),

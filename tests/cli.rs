@@ -125,7 +125,7 @@ fn a_wrong_command_line_is_status_2() {
     refused(
         &with_options(&["--config", "p", "--mover", "cat"]),
         2,
-        &["[possible values: mem, zero-copy]"],
+        &["[possible values: mem, zero-copy, dsa, dsa-model, dmadev, auto]"],
     );
 }
 
@@ -256,5 +256,44 @@ fn an_access_log_that_cannot_be_opened_refuses_the_start() {
         &minivoy(&[&EAL[..], &["--vdev", "net_null0", "--"], &options].concat()),
         1,
         &["cannot open access log /nonexistent/access.log: No such file"],
+    );
+}
+
+#[test]
+fn without_work_queues_dsa_is_refused_and_check_says_so() {
+    let machine = TempDir::new().unwrap();
+    let run = |options: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_minivoy"))
+            .args(
+                [
+                    &EAL[..],
+                    &["--", "--config", &shipped("quickstart.toml")],
+                    options,
+                ]
+                .concat(),
+            )
+            .env("DSA_SYSFS_PATH", machine.path())
+            .output()
+            .expect("the binary can be run")
+    };
+    let checked = stdout(&run(&["--mover", "dsa", "--check"]));
+    let line = checked.lines().find(|line| line.contains("dsa: "));
+    let line = line.unwrap_or_else(|| panic!("{checked}"));
+    assert!(
+        line.starts_with("fail") && line.contains("scripts/setup-dsa.sh --queues 1"),
+        "{line}"
+    );
+    let checked = stdout(&run(&["--mover", "auto", "--check"]));
+    assert!(
+        checked.lines().any(|line| line.starts_with("ok    dsa: ")),
+        "{checked}"
+    );
+    let refused = run(&["--mover", "dsa"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = complaints(&refused);
+    assert!(
+        said.iter()
+            .any(|line| line.contains("no enabled work queue")),
+        "{said:?}"
     );
 }

@@ -114,6 +114,9 @@ family! {
         SmallFramesFree = "small_frames_free", "Small frames that can be allocated.";
         LargeFrames = "large_frames", "Large frames the pool was made with.";
         LargeFramesFree = "large_frames_free", "Large frames that can be allocated.";
+        AcceleratorInFlight = "accelerator_in_flight", "Copies that the accelerator is at.";
+        AcceleratorQuarantined = "accelerator_quarantined", "Frames kept because a late accelerator may still write to them.";
+        AcceleratorsLost = "accelerators_lost", "Work queues given up because they did not answer.";
     }
 }
 
@@ -216,8 +219,50 @@ family! {
 }
 
 family! {
+    /// What the accelerator did.
+    Accelerator after Responses, Counter {
+        Jobs = "accelerator_jobs", "Copy jobs given to the accelerator.";
+        Bytes = "accelerator_bytes", "Payload bytes in those jobs.";
+        Copies = "accelerator_copies", "Descriptors those jobs came to, one for each run of bytes.";
+        Batches = "accelerator_batches", "Batches in which descriptors were submitted.";
+        Batched = "accelerator_batched", "Descriptors submitted in batches.";
+        Singles = "accelerator_singles", "Descriptors submitted one by one.";
+        Completions = "accelerator_completions", "Submissions whose completion was seen.";
+        DelayMicros = "accelerator_delay_us", "Microseconds from submission until completion was seen, added up.";
+        Faults = "accelerator_faults", "Descriptors that ended with a page fault.";
+        Timeouts = "accelerator_timeouts", "Submissions whose completion did not come in time.";
+        Redone = "accelerator_redone", "Descriptors that the CPU did after the accelerator had not.";
+        Retries = "accelerator_retries", "Times a shared work queue asked to try again.";
+        Drains = "accelerator_drains", "Drains submitted to find out what became of late submissions.";
+    }
+}
+
+family! {
+    /// Why the CPU did a copy job although there is an accelerator.
+    CpuJob after Accelerator, Counter ("accelerator_fallbacks" by "reason") {
+        Small = "small", "Its pieces are smaller than the threshold.";
+        QueueFull = "queue_full", "The work queue had no room.";
+        TooLong = "too_long", "A piece is longer than the work queue carries.";
+        Suspended = "suspended", "Earlier submissions were late, and it was not known yet what became of them.";
+        Lost = "lost", "The work queue was given up.";
+    }
+}
+
+family! {
+    /// How many descriptors batches held.
+    BatchSize after CpuJob, Counter ("accelerator_batch_sizes" by "descriptors") {
+        From2 = "from_2", "Batches of 2 or 3 descriptors.";
+        From4 = "from_4", "Batches of 4 to 7 descriptors.";
+        From8 = "from_8", "Batches of 8 to 15 descriptors.";
+        From16 = "from_16", "Batches of 16 to 31 descriptors.";
+        From32 = "from_32", "Batches of 32 to 63 descriptors.";
+        From64 = "from_64", "Batches of 64 descriptors or more.";
+    }
+}
+
+family! {
     /// What passed through a port. Index with `PortValue::RxPackets.of(port)`.
-    PortValue after Responses, Counter {
+    PortValue after BatchSize, Counter {
         RxPackets = "port_rx_packets", "Packets received.";
         RxBytes = "port_rx_bytes", "Bytes received.";
         TxPackets = "port_tx_packets", "Packets handed to the device.";
@@ -358,6 +403,9 @@ fn descriptions() -> impl Iterator<Item = Description> {
         .chain(Timeout::ALL.iter().map(|cell| cell.describe()))
         .chain(LocalReply::ALL.iter().map(|cell| cell.describe()))
         .chain(Responses::ALL.iter().map(|cell| cell.describe()))
+        .chain(Accelerator::ALL.iter().map(|cell| cell.describe()))
+        .chain(CpuJob::ALL.iter().map(|cell| cell.describe()))
+        .chain(BatchSize::ALL.iter().map(|cell| cell.describe()))
         .chain(ports)
 }
 
@@ -416,6 +464,9 @@ impl fmt::Display for Summary {
             share(c[Gauge::SmallFramesFree], c[Gauge::SmallFrames]),
             share(c[Gauge::LargeFramesFree], c[Gauge::LargeFrames]),
         )?;
+        if c[Accelerator::Jobs] + c[CpuJob::Small] + c[CpuJob::Lost] > 0 {
+            self.accelerator(f)?;
+        }
         let mut separator = ", dropped: ";
         let drops = Drop::ALL.iter().map(|reason| (reason.name(), c[*reason]));
         let lost = PortValue::ALL[PortValue::RxMissed as usize..]
@@ -426,6 +477,45 @@ impl fmt::Display for Summary {
             });
         for (name, count) in drops.chain(lost).filter(|(_, count)| *count != 0) {
             write!(f, "{separator}{name} {count}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+impl Summary {
+    /// What the accelerator did, and what the CPU did in its place.
+    fn accelerator(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.grown;
+        let mean = |sum: u64, count: u64| sum as f64 / count.max(1) as f64;
+        let per_second = |sum: u64| {
+            if self.seconds > 0.0 {
+                sum as f64 / self.seconds
+            } else {
+                0.0
+            }
+        };
+        write!(
+            f,
+            ", accelerator {:.0} jobs/s {:.1} MB/s, {:.1} copies a batch, seen after {:.0} us",
+            per_second(c[Accelerator::Jobs]),
+            per_second(c[Accelerator::Bytes]) / 1e6,
+            mean(c[Accelerator::Batched], c[Accelerator::Batches]),
+            mean(c[Accelerator::DelayMicros], c[Accelerator::Completions]),
+        )?;
+        for trouble in [
+            Accelerator::Faults,
+            Accelerator::Timeouts,
+            Accelerator::Redone,
+        ] {
+            if c[trouble] != 0 {
+                let name = trouble.name().trim_start_matches("accelerator_");
+                write!(f, ", {name} {}", c[trouble])?;
+            }
+        }
+        let mut separator = ", by CPU instead: ";
+        for reason in CpuJob::ALL.iter().filter(|reason| c[**reason] != 0) {
+            write!(f, "{separator}{} {}", reason.name(), c[*reason])?;
             separator = ", ";
         }
         Ok(())

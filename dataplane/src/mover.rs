@@ -5,8 +5,13 @@
 //! the beginning of a later one (an accelerator works meanwhile). A job owns its frames until its
 //! completion is seen: nobody can free or change what is being read or written.
 
+mod accelerator;
 #[cfg(any(test, feature = "sim"))]
 pub mod conformance;
+mod jobs;
+
+pub use accelerator::{AcceleratorStats, CpuReason, SIZES};
+pub use jobs::{JobId, Jobs};
 
 use crate::conn::ConnRef;
 use crate::payload::SpanId;
@@ -34,20 +39,57 @@ pub struct CopyPiece<F> {
     pub len: u32,
 }
 
-/// Pieces that together fill one target frame from its start.
+/// A target frame that is to be filled from its start, by the pieces that go with it.
 #[derive(Debug)]
-struct CopyJob<F> {
-    target: F,
-    tag: JobTag,
-    /// How many of the batch's pieces are this job's; they follow one another.
-    pieces: u32,
-    len: u32,
+pub struct CopyJob<F> {
+    /// The frame to fill. It has no other owner.
+    pub target: F,
+    /// Where it belongs afterwards.
+    pub tag: JobTag,
+    /// How many bytes the pieces have together.
+    pub len: u32,
 }
+
+/// A job and how many of the batch's pieces are its; they follow one another.
+#[derive(Debug)]
+struct ListedJob<F> {
+    job: CopyJob<F>,
+    pieces: u32,
+}
+
+/// The pieces of one job, for its taker. Those that are not taken are dropped.
+#[derive(Debug)]
+pub struct Pieces<'a, 'b, F> {
+    rest: &'a mut std::vec::Drain<'b, CopyPiece<F>>,
+    left: usize,
+}
+
+impl<F> Pieces<'_, '_, F> {
+    /// Those that are left.
+    pub fn as_slice(&self) -> &[CopyPiece<F>] {
+        &self.rest.as_slice()[..self.left]
+    }
+}
+
+impl<F> Iterator for Pieces<'_, '_, F> {
+    type Item = CopyPiece<F>;
+
+    fn next(&mut self) -> Option<CopyPiece<F>> {
+        self.left = self.left.checked_sub(1)?;
+        self.rest.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<F> ExactSizeIterator for Pieces<'_, '_, F> {}
 
 /// The copy jobs of one turn.
 #[derive(Debug)]
 pub struct CopyBatch<F> {
-    jobs: Vec<CopyJob<F>>,
+    jobs: Vec<ListedJob<F>>,
     pieces: Vec<CopyPiece<F>>,
     /// Pieces that already belong to a job.
     assigned: usize,
@@ -74,12 +116,24 @@ impl<F: Frame> CopyBatch<F> {
     pub fn finish_job(&mut self, target: F, len: u32, tag: JobTag) {
         let pieces = (self.pieces.len() - self.assigned) as u32;
         self.assigned = self.pieces.len();
-        self.jobs.push(CopyJob {
-            target,
-            tag,
+        self.jobs.push(ListedJob {
+            job: CopyJob { target, tag, len },
             pieces,
-            len,
         });
+    }
+
+    /// Takes all jobs out, in the order in which they came, each with its pieces. For movers.
+    pub fn take_jobs(&mut self, mut take: impl FnMut(CopyJob<F>, &mut Pieces<'_, '_, F>)) {
+        self.assigned = 0;
+        let mut rest = self.pieces.drain(..);
+        for ListedJob { job, pieces } in self.jobs.drain(..) {
+            let mut pieces = Pieces {
+                rest: &mut rest,
+                left: pieces as usize,
+            };
+            take(job, &mut pieces);
+            pieces.for_each(drop);
+        }
     }
 
     /// Jobs in the batch.
@@ -100,6 +154,51 @@ pub struct Done<F> {
     pub frame: F,
     /// Where it belongs.
     pub tag: JobTag,
+}
+
+/// Unaligned runs are copied in parts of this many bytes.
+const PART: usize = 2048;
+
+/// Copies a run. Long copies are `rep movsb` in the C library, from 4 KiB on or earlier, and that is
+/// many times slower on some processors when source and target are not aligned alike: there it is
+/// kept from it by shorter ones.
+fn copy_run(to: &mut [u8], from: &[u8]) {
+    let shift = to.as_ptr().addr().wrapping_sub(from.as_ptr().addr());
+    if to.len() <= PART || shift.is_multiple_of(64) {
+        to.copy_from_slice(from);
+        return;
+    }
+    for (to, from) in to.chunks_mut(PART).zip(from.chunks(PART)) {
+        to.copy_from_slice(from);
+    }
+}
+
+/// Does a job with the CPU.
+///
+/// # Panics
+/// When the target has other owners, or a piece lies outside its frame.
+pub fn copy_with_cpu<F: Frame>(
+    mut job: CopyJob<F>,
+    pieces: impl Iterator<Item = CopyPiece<F>>,
+) -> Done<F> {
+    let room = job
+        .target
+        .room_mut()
+        .expect("the target of a copy job has one owner");
+    for piece in pieces {
+        let from = piece.source_offset as usize;
+        let to = piece.target_offset as usize;
+        let len = piece.len as usize;
+        copy_run(
+            &mut room[to..to + len],
+            &piece.source.data()[from..from + len],
+        );
+    }
+    job.target.set_len(job.len as usize);
+    Done {
+        frame: job.target,
+        tag: job.tag,
+    }
 }
 
 /// What a mover has done since it was made.
@@ -127,6 +226,10 @@ pub trait Mover<F: Frame> {
     /// Whether there is anything to carry.
     fn mode(&self) -> MoveMode;
 
+    /// Says that it is `now_us`, in microseconds from any fixed point, once a turn before anything
+    /// else. Movers that wait for a device measure their patience with it.
+    fn begin_turn(&mut self, _now_us: u64) {}
+
     /// Takes every job of `batch`, leaving it empty. Jobs that a device has no room for wait inside
     /// the mover.
     fn submit(&mut self, batch: &mut CopyBatch<F>);
@@ -137,8 +240,19 @@ pub trait Mover<F: Frame> {
     /// Jobs taken and not yet handed back.
     fn in_flight(&self) -> usize;
 
+    /// Frames of jobs that were handed back but that a device may still read, or write the same
+    /// bytes to once more. The mover stays one of their owners until it knows that it will not.
+    fn quarantined(&self) -> usize {
+        0
+    }
+
     /// What has been done so far.
     fn stats(&self) -> MoverStats;
+
+    /// What an accelerator did of it; all zero without one.
+    fn accelerator(&self) -> AcceleratorStats {
+        AcceleratorStats::default()
+    }
 }
 
 /// The CPU copies.
@@ -167,27 +281,11 @@ impl<F: Frame> Mover<F> for MemMover<F> {
             return;
         }
         self.stats.batches += 1;
-        batch.assigned = 0;
-        let mut pieces = batch.pieces.drain(..);
-        for mut job in batch.jobs.drain(..) {
-            let room = job
-                .target
-                .room_mut()
-                .expect("the target of a copy job has one owner");
-            for piece in pieces.by_ref().take(job.pieces as usize) {
-                let from = piece.source_offset as usize;
-                let to = piece.target_offset as usize;
-                let len = piece.len as usize;
-                room[to..to + len].copy_from_slice(&piece.source.data()[from..from + len]);
-            }
-            job.target.set_len(job.len as usize);
+        batch.take_jobs(|job, pieces| {
             self.stats.jobs += 1;
             self.stats.bytes += u64::from(job.len);
-            self.done.push(Done {
-                frame: job.target,
-                tag: job.tag,
-            });
-        }
+            self.done.push(copy_with_cpu(job, pieces));
+        });
     }
 
     fn harvest(&mut self, done: &mut Vec<Done<F>>) {

@@ -9,6 +9,18 @@ const FUNCTIONS: &[&str] = &[
     "dpdk_sys_errno",
     "fopencookie",
     "rte_dev_devargs",
+    "rte_dma_burst_capacity",
+    "rte_dma_close",
+    "rte_dma_completed_status",
+    "rte_dma_configure",
+    "rte_dma_copy",
+    "rte_dma_get_dev_id_by_name",
+    "rte_dma_info_get",
+    "rte_dma_next_dev",
+    "rte_dma_start",
+    "rte_dma_stop",
+    "rte_dma_submit",
+    "rte_dma_vchan_setup",
     "rte_eal_cleanup",
     "rte_eal_init",
     "rte_eal_remote_launch",
@@ -58,6 +70,7 @@ const FUNCTIONS: &[&str] = &[
 
 /// Constants used by `hw/dpdk`: macros and members of unnamed enumerations.
 const CONSTANTS: &[&str] = &[
+    "RTE_DMA_.*",
     "RTE_ETH_LINK_UP",
     "RTE_ETH_MQ_RX_.*",
     "RTE_ETH_NAME_MAX_LEN",
@@ -104,6 +117,8 @@ fn main() {
         .map(|path| format!("-I{}", path.display()))
         .collect();
     flags.extend(extra_flags());
+    // DMA devices are marked so in 22.11; later releases changed the mark and not the functions.
+    flags.push("-DALLOW_EXPERIMENTAL_API".to_owned());
 
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let wrappers = out.join("wrappers.c");

@@ -4,6 +4,7 @@
 
 #include <rte_dev.h>
 #include <rte_devargs.h>
+#include <rte_dmadev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>

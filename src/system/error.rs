@@ -11,6 +11,17 @@ pub enum StartError {
     /// An interface of the kernel: no such interface, down, no privilege, …
     #[error("{}", one_line(.0))]
     Packet(#[from] packet::Error),
+    /// A work queue of the accelerator: none, not enabled, in use, …
+    #[error("{}", one_line(.0))]
+    Dsa(#[from] dsa::Error),
+    /// `--dma-device` names fewer devices than there are workers.
+    #[error("{workers} workers need a DMA device each, and --dma-device names {named}: repeat it")]
+    TooFewDmaDevices {
+        /// Workers.
+        workers: usize,
+        /// Devices named.
+        named: usize,
+    },
     /// `mtu` does not say what the interface has.
     #[error(
         "port {port}: interface {interface} has an MTU of {has}, the configuration says {wanted}: \

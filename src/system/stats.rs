@@ -6,7 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
-use dataplane::counters::{Counter, Counters, Drop, Responses, SharedCounters};
+use dataplane::counters::{
+    Accelerator, BatchSize, Counter, Counters, CpuJob, Drop, Responses, SharedCounters,
+};
 use dpdk::Eal;
 
 use super::clock::Clock;
@@ -141,7 +143,22 @@ impl fmt::Display for Farewell {
         )?;
         let drops = Drop::ALL.iter();
         let drops = drops.map(|&reason| (reason.name(), counters[reason]));
-        list(f, ", dropped: ", drops)
+        list(f, ", dropped: ", drops)?;
+        if counters[Accelerator::Jobs] > 0 {
+            let values = Accelerator::ALL.iter();
+            let values = values.map(|&value| {
+                let name = value.name().trim_start_matches("accelerator_");
+                (name, counters[value])
+            });
+            list(f, "; accelerator: ", values)?;
+            let sizes = BatchSize::ALL.iter();
+            let sizes = sizes.map(|&size| (size.name(), counters[size]));
+            list(f, ", batches by size: ", sizes)?;
+            let reasons = CpuJob::ALL.iter();
+            let reasons = reasons.map(|&reason| (reason.name(), counters[reason]));
+            list(f, ", by CPU instead: ", reasons)?;
+        }
+        Ok(())
     }
 }
 
@@ -226,11 +243,22 @@ mod tests {
         counters[Responses::ClientError] = 1;
         counters[Counter::Accepted] = 2;
         counters[Drop::RxShort] = 3;
-        let text = Farewell(counters).to_string();
+        let text = Farewell(counters.clone()).to_string();
         assert!(
             text.contains("responses: 2xx 6, 4xx 1, 2 connections accepted"),
             "{text}"
         );
         assert!(text.ends_with("dropped: rx_short 3"), "{text}");
+        counters[Accelerator::Jobs] = 9;
+        counters[Accelerator::Batches] = 2;
+        counters[BatchSize::From4] = 2;
+        let text = Farewell(counters).to_string();
+        assert!(
+            text.ends_with(
+                "dropped: rx_short 3; accelerator: jobs 9, batches 2, batches by size: from_4 2, \
+                 by CPU instead: none"
+            ),
+            "{text}"
+        );
     }
 }

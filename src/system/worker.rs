@@ -6,23 +6,22 @@
 use std::sync::Arc;
 
 use dataplane::counters::{Counter, Drop, SharedCounters};
-use dataplane::mover::{AnyMover, MemMover, ZeroCopy};
 use dataplane::port::Port;
 use dataplane::settings::{PortId, Settings};
 use dataplane::team::Team;
 use dataplane::worker::{Parts, Worker};
-use dpdk::{LcoreId, Mbuf, MbufPool};
+use dpdk::{LcoreId, MbufPool};
 
 use super::any_port::AnyPort;
 use super::clock::{Clock, unix_ns};
 use super::crew::Member;
 use super::error::StartError;
+use super::movers::{AnyMover, Planned};
 use super::pacer::Pacer;
 use super::ports::OpenPort;
 use super::record::record;
 use super::rings::Rings;
 use crate::access_log::AccessLogSender;
-use crate::cli::Mover;
 use crate::signals::Signals;
 
 const MS: u64 = 1_000_000;
@@ -54,7 +53,7 @@ pub struct Plan {
     /// What it is told.
     pub settings: Arc<Settings>,
     /// How it moves payload.
-    pub mover: Mover,
+    pub mover: Planned,
     /// Least time between the beginnings of two turns under load, in µs.
     pub coalesce_us: u32,
     /// Rings for its sockets.
@@ -88,15 +87,12 @@ impl Plan {
 
     fn say_hello(&self, ports: &[AnyPort]) {
         let names: Vec<&str> = ports.iter().map(|port| port.caps().name.as_str()).collect();
-        let mover = match self.mover {
-            Mover::Mem => "mem",
-            Mover::ZeroCopy => "zero-copy",
-        };
         log::info!(
-            "worker {} on lcore {}: ports {}, mover {mover}",
+            "worker {} on lcore {}: ports {}, mover {}",
             self.index,
             self.lcore.number(),
             names.join(", "),
+            self.mover,
         );
         if self.index == 0 {
             for listener in &self.settings.listeners {
@@ -124,7 +120,7 @@ enum Phase {
 }
 
 struct Running {
-    worker: Worker<AnyPort, MbufPool, AnyMover<Mbuf>>,
+    worker: Worker<AnyPort, MbufPool, AnyMover>,
     clock: Clock,
     pacer: Pacer,
     phase: Phase,
@@ -149,10 +145,7 @@ impl Running {
             settings: plan.settings,
             ports,
             pool: plan.pool,
-            mover: match plan.mover {
-                Mover::Mem => AnyMover::Mem(MemMover::default()),
-                Mover::ZeroCopy => AnyMover::ZeroCopy(ZeroCopy),
-            },
+            mover: plan.mover.into(),
             rings: Box::new(plan.rings),
             team: plan.team,
             seed: plan.seed,

@@ -58,6 +58,41 @@ pub fn conformance<L: FramePool, M: Mover<L::Frame>>(
     }
 }
 
+/// A shorter course, different for each `seed`, for movers with much to go wrong: `rounds` random
+/// batches, several at once, and an end in the middle of work. Returns what `look` makes of the mover
+/// once all its work is done.
+///
+/// # Panics
+/// When the mover does something wrong.
+pub fn short_course<L: FramePool, M: Mover<L::Frame>, T>(
+    pool: &mut L,
+    mover: M,
+    seed: u64,
+    rounds: usize,
+    look: impl FnOnce(&M) -> T,
+) -> T {
+    let mut bench = Bench::new(pool, mover);
+    bench.random = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..rounds {
+        let jobs = bench.below(10);
+        bench.random_batch(jobs);
+        bench.several_batches_at_once();
+        bench.batches_over_time();
+    }
+    bench.sources_with_other_owners();
+    bench.settle();
+    bench.stats_balance();
+    let seen = look(&bench.mover);
+    for _ in 0..bench.below(8) {
+        bench.random_job();
+        bench.submit();
+    }
+    let full = bench.full;
+    drop(bench);
+    assert_eq!(free(pool), full, "frames of a mover that was dropped");
+    seen
+}
+
 fn free<L: FramePool>(pool: &L) -> [u32; 2] {
     [
         pool.level(FrameClass::Small).free,
@@ -104,6 +139,8 @@ struct Bench<'a, L: FramePool, M> {
     full: [u32; 2],
     large: usize,
     random: u64,
+    /// The mover's time: a microsecond for each time it is asked.
+    now: u64,
 }
 
 impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
@@ -128,6 +165,7 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
             full,
             large: large.capacity().min(LONGEST),
             random: 0x1234_5678_9abc_def1,
+            now: 0,
             pool,
         }
     }
@@ -243,7 +281,10 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
     /// Takes what is done; every job must be one that is open, and right.
     fn harvest(&mut self) {
         let kept = self.done.len();
+        self.now += 1;
+        self.mover.begin_turn(self.now);
         self.mover.harvest(&mut self.done);
+        let quarantined = self.mover.quarantined() > 0;
         self.submitted -= self.done.len() - kept;
         assert_eq!(self.mover.in_flight(), self.submitted);
         for mut done in self.done.drain(kept..) {
@@ -260,7 +301,7 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
                 done.frame.data().len()
             );
             assert!(
-                done.frame.room_mut().is_some(),
+                quarantined || done.frame.room_mut().is_some(),
                 "the mover still owns a target that it has handed back"
             );
             self.queue
@@ -274,6 +315,12 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
             self.harvest();
             polls += 1;
             assert!(polls < MOST_POLLS, "a job never came back");
+            std::hint::spin_loop();
+        }
+        while self.mover.quarantined() > 0 {
+            self.harvest();
+            polls += 1;
+            assert!(polls < MOST_POLLS, "frames never left quarantine");
             std::hint::spin_loop();
         }
     }
@@ -380,6 +427,19 @@ impl<'a, L: FramePool, M: Mover<L::Frame>> Bench<'a, L, M> {
                 self.scribble();
                 self.harvest();
             }
+        }
+        self.settle();
+    }
+
+    /// Jobs keep coming while earlier ones are under way, late, or in quarantine.
+    fn batches_over_time(&mut self) {
+        for _ in 0..10 {
+            self.random_job();
+            self.submit();
+            for _ in 0..self.below(200) {
+                self.harvest();
+            }
+            self.scribble();
         }
         self.settle();
     }

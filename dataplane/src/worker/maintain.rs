@@ -57,6 +57,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         c[Gauge::LargeFrames] = u64::from(large.total);
         c[Gauge::LargeFramesFree] = u64::from(large.free);
         c[Counter::MoverBatches] = self.mover.stats().batches;
+        self.mover.accelerator().write(c);
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             let port = PortId(index as u8);
             let stats = lane.port.stats();

@@ -126,6 +126,16 @@ pub enum DpdkError {
         /// The error number.
         errno: Errno,
     },
+    /// EAL knows no DMA device of that name, or none at all.
+    UnknownDma {
+        /// The device; empty: any.
+        name: String,
+    },
+    /// The DMA device does not copy from memory to memory.
+    DmaCannotCopy {
+        /// The device.
+        name: String,
+    },
     /// There is no such queue, or it was handed out before.
     QueueTaken {
         /// The device.
@@ -199,6 +209,17 @@ impl fmt::Display for DpdkError {
                  lower its MTU or receive into larger buffers"
             ),
             Self::Device { name, step, errno } => write!(f, "{name}: {step}: {errno}"),
+            Self::UnknownDma { name } => write!(
+                f,
+                "no DMA device {name}: bind one to vfio-pci (dpdk-devbind.py) and pass -a, or pass \
+                 --vdev dma_skeleton for a trial"
+            ),
+            Self::DmaCannotCopy { name } => {
+                write!(
+                    f,
+                    "{name} does not copy from memory to memory: name another DMA device"
+                )
+            }
             Self::QueueTaken { name, queue } => {
                 write!(f, "{name} has no queue {queue} that is still free")
             }

@@ -6,6 +6,8 @@
 //! - [`Mbuf`] (`mbuf`): one buffer of it, a [`dataplane::port::Frame`];
 //! - [`DpdkDevice`] (`device`, `rss`): an ethdev, configured and started once;
 //! - [`DpdkPort`] (`port`, `tx`): one of its queue pairs, a [`dataplane::port::Port`];
+//! - [`DmaDevice`] (`dma`): a dmadev, whichever; [`DmaMover`] (`dma_mover`): a
+//!   [`dataplane::mover::Mover`] on it;
 //! - [`DpdkError`] (`error`).
 //!
 //! # What keeps what alive
@@ -15,6 +17,8 @@
 //! rather than pulled from under them (and this is logged as the fault it is).
 
 mod device;
+mod dma;
+mod dma_mover;
 mod eal;
 mod eal_log;
 mod error;
@@ -26,6 +30,8 @@ mod rss;
 mod tx;
 
 pub use device::{DeviceConfig, DpdkDevice};
+pub use dma::DmaDevice;
+pub use dma_mover::{DmaMover, DmaSettings};
 pub use eal::Eal;
 pub use error::{DpdkError, Errno};
 pub use lcore::{Job, LcoreId};
