@@ -285,6 +285,13 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
     }
 
+    /// Tells the worker the time of day, in seconds since 1970: its own replies, and responses that
+    /// come without, get it as their `Date` (RFC 9110 section 6.6.1). For its owner to call before
+    /// the first turn and whenever a new second may have begun.
+    pub fn set_time_of_day(&mut self, unix_seconds: u64) {
+        self.proxy.date.set(unix_seconds);
+    }
+
     /// The worker's counters, for its owner to add what only it knows.
     pub fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters

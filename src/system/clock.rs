@@ -35,7 +35,7 @@ impl Clock {
 /// The time of day, in nanoseconds since 1970; 0 for a clock that was never set.
 #[allow(
     clippy::disallowed_methods,
-    reason = "the access log writes the time of day"
+    reason = "the access log and `Date` fields have the time of day"
 )]
 pub fn unix_ns() -> u64 {
     std::time::SystemTime::now()

@@ -26,7 +26,7 @@ use crate::signals::Signals;
 
 const MS: u64 = 1_000_000;
 
-/// Time between two looks at the signals, in ns.
+/// Time between two looks at the signals and the time of day, in ns.
 const LOOK: u64 = MS;
 
 /// Time between two publications of the counters, in ns.
@@ -169,6 +169,7 @@ impl Running {
     /// next.
     fn run(mut self) {
         let mut now = self.clock.now_ns();
+        self.worker.set_time_of_day(unix_ns() / 1_000_000_000);
         let (mut next_look, mut next_publish) = (now, now);
         loop {
             let turn = self.worker.turn(now / 1000);
@@ -191,6 +192,7 @@ impl Running {
 
             if now >= next_look {
                 next_look = now + LOOK;
+                self.worker.set_time_of_day(unix_ns() / 1_000_000_000);
                 self.phase = self.next_phase(now);
                 if matches!(self.phase, Phase::Over) {
                     break;

@@ -22,6 +22,7 @@
 
 pub mod authority;
 pub mod chunked;
+pub mod date;
 pub mod error;
 pub mod field;
 pub mod framing;
@@ -33,6 +34,7 @@ pub mod scan;
 pub mod token;
 
 pub use chunked::{ChunkError, ChunkPiece, ChunkedDecoder};
+pub use date::HttpDate;
 pub use error::HeadError;
 pub use field::KnownField;
 pub use framing::{BodyFraming, ConnectionOptions, ResponseKind};

@@ -17,8 +17,8 @@ pub struct Reply<'a> {
     pub close: bool,
     /// The request was `HEAD`: the length is stated, the body left out.
     pub head_only: bool,
-    /// `Date` as an IMF-fixdate. RFC 9110 section 6.6.1 asks for it of origins with a clock; the
-    /// engine has none, so the caller passes what it has.
+    /// `Date` as an IMF-fixdate, which RFC 9110 section 6.6.1 asks for of whoever makes a response
+    /// and has a clock. `None`: the time is not known.
     pub date: Option<&'a [u8]>,
 }
 

@@ -297,7 +297,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             client_version,
             close,
             head_only,
-            date: None,
+            date: self.proxy.date.text(),
         }
         .write(&mut out);
         let queued = self.push_bytes(id, &out);

@@ -490,7 +490,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                                     },
                                     close: !exchange.client_persists,
                                     tunnel: kind == ResponseKind::Tunnel,
-                                    date: None,
+                                    date: self.proxy.date.text(),
                                 },
                             );
                         }

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 
 use crate::conn::ConnRef;
 use crate::flow_table::ConnId;
-use crate::http1::{Head, HeadLimits};
+use crate::http1::{Head, HeadLimits, HttpDate};
 use crate::settings::{ClusterId, EndpointId, ListenerId, PortId, Settings};
 use saved::Saved;
 
@@ -61,6 +61,8 @@ pub struct Proxy {
     /// The head that is being written.
     pub(crate) out: Vec<u8>,
     pub(crate) saved: Saved,
+    /// The time of day, for responses that lack it.
+    pub(crate) date: HttpDate,
     /// Finished exchanges for the access log.
     pub(crate) finished: Vec<AccessEntry>,
     next_port: u16,
@@ -115,6 +117,7 @@ impl Proxy {
             out: Vec::with_capacity(limits.max_head as usize + 2048),
             limits,
             saved: Saved::default(),
+            date: HttpDate::default(),
             finished: Vec::new(),
             next_port: seed as u16,
         }

@@ -187,6 +187,8 @@ pub struct Plan {
 pub struct Outcome {
     /// Statuses of the responses that arrived whole, in order.
     pub statuses: Vec<u16>,
+    /// The `Date` fields of every final response, in order.
+    pub dates: Vec<Vec<String>>,
     /// What went wrong.
     pub error: Option<String>,
     /// Nothing more will come.
@@ -479,6 +481,7 @@ impl Connection {
                         self.reader.begin_body(Body::Length(0), 0);
                         continue;
                     }
+                    self.outcome.dates.push(head.dates);
                     let body = match exchange.method {
                         Method::Head => Body::Length(0),
                         _ => head.body,

@@ -27,6 +27,8 @@ pub struct Head {
     pub body: Body,
     /// The sender will close, or wants the connection closed, after this exchange.
     pub close: bool,
+    /// Its `Date`, all of them if there is more than one.
+    pub dates: Vec<String>,
 }
 
 /// Which kind of head to expect.
@@ -234,6 +236,7 @@ fn parse(kind: Kind, bytes: &[u8]) -> Result<Head, String> {
         path: String::new(),
         body: Body::UntilClose,
         close: false,
+        dates: Vec::new(),
     };
     let fields = match kind {
         Kind::Request => {
@@ -268,6 +271,9 @@ fn parse(kind: Kind, bytes: &[u8]) -> Result<Head, String> {
             head.body = Body::Chunked;
         } else if field.name.eq_ignore_ascii_case("connection") {
             head.close = value.split(',').any(|option| option.trim() == "close");
+        } else if field.name.eq_ignore_ascii_case("date") {
+            head.dates
+                .push(String::from_utf8_lossy(field.value).into_owned());
         }
     }
     if lengths > 1 {

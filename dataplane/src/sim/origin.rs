@@ -51,6 +51,8 @@ pub struct Origin {
     pub refuses: bool,
     /// It resets all its connections at the next chance.
     pub reset_all: bool,
+    /// The `Date` of its responses; `None`: it has no clock.
+    pub date: Option<&'static str>,
     /// Connections accepted so far.
     pub accepted: u64,
     /// Requests answered so far.
@@ -71,6 +73,7 @@ impl Origin {
             idle_us: 0,
             refuses: false,
             reset_all: false,
+            date: None,
             accepted: 0,
             served: 0,
             complaints: Vec::new(),
@@ -127,7 +130,7 @@ impl Origin {
             moved = true;
         }
         for connection in &mut self.connections {
-            match connection.run(net, self.most_requests) {
+            match connection.run(net, self.most_requests, self.date) {
                 Ok((some, served)) => {
                     moved |= some;
                     self.served += served;
@@ -197,7 +200,12 @@ impl Connection {
         self.out_at == self.out.len() && self.request.is_none() && self.reader.idle()
     }
 
-    fn run(&mut self, net: &mut Net<'_>, most: u32) -> Result<(bool, u64), String> {
+    fn run(
+        &mut self,
+        net: &mut Net<'_>,
+        most: u32,
+        date: Option<&str>,
+    ) -> Result<(bool, u64), String> {
         let now = net.now;
         let socket = net.tcp(self.socket);
         let mut moved = false;
@@ -226,7 +234,7 @@ impl Connection {
                     self.served += 1;
                     served = 1;
                     let last = head.close || (most != 0 && self.served >= most);
-                    self.answer(&head, last)?;
+                    self.answer(&head, last, date)?;
                     moved = true;
                 }
             }
@@ -257,7 +265,7 @@ impl Connection {
     }
 
     /// Puts the response together.
-    fn answer(&mut self, head: &Head, last: bool) -> Result<(), String> {
+    fn answer(&mut self, head: &Head, last: bool, date: Option<&str>) -> Result<(), String> {
         let parts: Vec<&str> = head.path.split('/').collect();
         let ["", kind, len, sent, body, _tag] = parts[..] else {
             return Err(format!("path {:?}", head.path));
@@ -281,7 +289,9 @@ impl Connection {
             _ => return Err(format!("path {:?}", head.path)),
         };
         let option = if close { "Connection: close\r\n" } else { "" };
-        self.out = format!("HTTP/1.1 200 OK\r\nServer: sim\r\n{framing}{option}\r\n").into_bytes();
+        let date = date.map_or_else(String::new, |date| format!("Date: {date}\r\n"));
+        self.out =
+            format!("HTTP/1.1 200 OK\r\nServer: sim\r\n{date}{framing}{option}\r\n").into_bytes();
         self.out_at = 0;
         self.then = if close { Then::Close } else { Then::Go };
         if head.method == "HEAD" {

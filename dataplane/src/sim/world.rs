@@ -28,6 +28,10 @@ const TURN_US: u64 = 20;
 /// Most time between two turns, in µs: an idle worker looks at its timers as often.
 const IDLE_TURN_US: u64 = 1000;
 
+/// The time of day when virtual time begins, in seconds since 1970: the example of RFC 9110 section
+/// 5.6.7.
+const EPOCH: u64 = 784_111_777;
+
 /// The side of the worker's port that clients are on.
 pub const CLIENTS: usize = 0;
 /// The side of the worker's port that origins are on.
@@ -384,8 +388,11 @@ impl<M: Mover<SimFrame>> World<M> {
         }
         if self.turn_at() <= now {
             let before = self.meter.map(|clock| clock());
+            let time_of_day = EPOCH + now / 1_000_000;
+            self.worker.set_time_of_day(time_of_day);
             let mut busy = self.worker.turn(now).busy;
             for other in &mut self.others {
+                other.set_time_of_day(time_of_day);
                 busy |= other.turn(now).busy;
             }
             if let (Some(clock), Some(before)) = (self.meter, before) {
