@@ -74,7 +74,8 @@ install_packages() {
     if [ -e "$RUN/policy-rc.d" ]; then mv -f "$RUN/policy-rc.d" $policy; else rm -f $policy; fi
 }
 
-# Finds cargo, new enough for the workspace, or installs it with rustup.
+# Finds cargo, new enough for the workspace, or has rustup install it: the machine's own rustup, or the
+# distribution's package of it.
 install_rust() {
     [ -f "$HOME/.cargo/env" ] && PATH="$HOME/.cargo/bin:$PATH"
     local want have
@@ -83,15 +84,14 @@ install_rust() {
     if [ -n "$have" ] && [ "$(printf '%s\n' "$want" "$have" | sort -V | head -n1)" = "$want" ]; then
         return
     fi
-    if command -v rustup >/dev/null; then
-        say "rust ${have:-not found}, $want needed: rustup update stable"
-        rustup -q update stable >&2 && rustup -q default stable >&2
-    else
-        say "rust ${have:-not found}, $want needed: installing it with rustup"
-        curl -sSf https://sh.rustup.rs |
-            sh -s -- -y -q --profile minimal -c rustfmt -c clippy >&2
-        PATH="$HOME/.cargo/bin:$PATH"
+    if ! command -v rustup >/dev/null; then
+        apt-cache show rustup >/dev/null 2>&1 ||
+            die "Rust ${have:-is missing}${have:+ is too old}: install Rust $want or newer with your" \
+                "distribution's rustup package, or as rust-lang.org describes"
+        install_packages rustup
     fi
+    say "rust ${have:-not found}, $want needed: rustup update stable"
+    rustup -q update stable >&2 && rustup -q default stable >&2
 }
 
 # Where cargo puts release binaries.
