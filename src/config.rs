@@ -6,6 +6,7 @@
 //! collected, so that one run shows them all.
 
 mod bounds;
+mod frames;
 mod parse;
 mod ports;
 mod resolve;

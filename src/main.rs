@@ -66,6 +66,9 @@ fn launch(eal: Vec<String>, options: &Options) -> Result<ExitCode, Refusal> {
     let mut config = config::load(&options.config).map_err(|error| refusal(USAGE, error))?;
     config.settings.access_log = options.access_log.is_some();
     override_memory(&mut config, options);
+    config
+        .check_frames()
+        .map_err(|line| refusal(USAGE, format!("{}: {line}", options.config.display())))?;
     if options.validate {
         return Ok(print(&format!("{}: ok\n", options.config.display())));
     }

@@ -230,13 +230,29 @@ fn too_little_memory_is_told_before_eal_fails() {
     );
     for (memory, options) in [
         ("512", &[][..]),
-        ("100", &["--pool-small", "1024", "--pool-large", "1024"]),
+        ("100", &["--pool-small", "4096", "--pool-large", "1024"]),
     ] {
         let output = run(memory, options);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert!(
             stdout(&output).contains("ok    dpdk:net_null0: made by --vdev"),
             "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn pools_too_small_for_the_ports_are_refused() {
+    let file = shipped("proxy.toml");
+    for mode in [&[][..], &["--validate"], &["--check"]] {
+        let options = [&["--config", &file, "--pool-large", "100"], mode].concat();
+        refused(
+            &with_options(&options),
+            2,
+            &[
+                "proxy.toml: memory.large_frames: 100 is less",
+                "--pool-large 1",
+            ],
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Every mistake with the place, key and words it is reported with.
 
+mod frames;
 mod ports;
 mod routing;
 mod shipped;

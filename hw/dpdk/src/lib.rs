@@ -37,5 +37,5 @@ pub use error::{DpdkError, Errno};
 pub use lcore::{Job, LcoreId};
 pub use mbuf::Mbuf;
 pub use mempool::{ClassConfig, MbufPool, PoolConfig};
-pub use port::DpdkPort;
+pub use port::{BURST, DpdkPort};
 pub use rss::Rss;

@@ -14,7 +14,7 @@ use crate::mbuf::{Mbuf, data_pointer};
 use crate::tx::{HeaderStash, Packet, PieceStash, Source, Unbuilt};
 
 /// Most packets of one receive burst.
-pub(crate) const BURST: usize = 64;
+pub const BURST: usize = 64;
 /// Flushes with nothing to send after which the device is asked to free what it has sent.
 const IDLE_FLUSHES: u32 = 256;
 

@@ -11,7 +11,7 @@ use std::io;
 
 use dataplane::port::{Frame, FrameClass, FramePool, PortStats, RxBurst, RxPacket};
 
-use crate::socket::{PacketSocket, empty_message, iovec};
+use crate::socket::{PacketSocket, empty_message, iovec, large_frames};
 use crate::vnet::{self, VnetHeader};
 
 /// What came of one attempt to receive.
@@ -60,7 +60,7 @@ impl<F: Frame> RxRing<F> {
     {
         let small_room = pool.alloc(FrameClass::Small)?.capacity();
         let large_room = pool.alloc(FrameClass::Large)?.capacity();
-        let large = largest.saturating_sub(small_room).div_ceil(large_room);
+        let large = large_frames(largest, small_room, large_room);
         let mut ring = Self {
             frames: (0..messages * (large + 1)).map(|_| None).collect(),
             headers: vec![Cell::new([0; vnet::LEN]); messages],

@@ -46,7 +46,18 @@ impl Default for Options {
     }
 }
 
+/// `Large` frames that a packet of `largest` bytes takes after a `Small` one.
+pub(crate) fn large_frames(largest: usize, small_room: usize, large_room: usize) -> usize {
+    largest.saturating_sub(small_room).div_ceil(large_room)
+}
+
 impl Options {
+    /// `Large` frames that each message has posted behind its `Small` one, so that there is room for
+    /// `largest_packet`, when frames hold so many bytes.
+    pub fn large_frames(&self, small_room: usize, large_room: usize) -> usize {
+        large_frames(self.largest_packet, small_room, large_room)
+    }
+
     fn check(&self, interface: &str, queues: u16) -> Result<(), Error> {
         let most = libc::UIO_MAXIOV as usize;
         let reason = if queues == 0 {
