@@ -41,7 +41,7 @@ const BATCH: usize = 64 * 1024;
 /// A finished exchange.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// When the request arrived, in nanoseconds since 1970.
+    /// When the request's head was complete, in nanoseconds since 1970.
     pub time_unix_ns: u64,
     /// Where the client connected from.
     pub client: SocketAddr,
@@ -53,9 +53,10 @@ pub struct Record {
     pub version: Clipped<8>,
     /// Status sent to the client; 0 when none was.
     pub status: u16,
-    /// Bytes of the response's body sent to the client.
+    /// Bytes of the response, head included, that were put on their way to the client.
     pub bytes_sent: u64,
-    /// From the request's first byte to the response's last, in nanoseconds.
+    /// From the end of the request's head until the response's last byte was put on its way, in
+    /// nanoseconds.
     pub duration_ns: u64,
     /// The cluster it was routed to.
     pub cluster: Option<ClusterId>,

@@ -129,9 +129,9 @@ pub struct AccessEntry {
     pub request: Vec<u8>,
     /// Status of the response; 0 when none was sent.
     pub status: u16,
-    /// Bytes sent to the client, head and body.
+    /// Bytes put on their way to the client, head and body.
     pub bytes: u64,
-    /// From the end of the request's head to the end of the response, in µs.
+    /// From the end of the request's head until the response's last byte was put on its way, in µs.
     pub duration_us: u64,
 }
 

@@ -59,7 +59,7 @@ impl Stack {
         freshen_ack(conn, segment, ack, shown);
         // One acknowledgement a turn for bulk; for a single small segment wait whether an answer
         // takes it along (RFC 9293 section 3.8.6.3).
-        let delay = if segment.payload_len > self.mss {
+        let delay = if segment.payload_len > self.mss(segment.ipv6) {
             Duration::ZERO
         } else {
             ACK_DELAY

@@ -28,8 +28,8 @@ pub struct Stack {
     pub device: PhantomDevice,
     /// For packets that belong to no connection.
     nobody: SocketSet<'static>,
-    /// Payload bytes of a full segment.
-    pub mss: u32,
+    /// Bytes of the largest IP packet.
+    mtu: u32,
 }
 
 impl std::fmt::Debug for Stack {
@@ -58,8 +58,14 @@ impl Stack {
             iface,
             device,
             nobody: SocketSet::new(Vec::new()),
-            mss: u32::from(caps.mtu) - 40,
+            mtu: u32::from(caps.mtu),
         }
+    }
+
+    /// Payload bytes of a full segment from a peer on a link like ours: what smoltcp announces as the
+    /// MSS (RFC 6691 section 2), the MTU less the headers without options.
+    pub fn mss(&self, ipv6: bool) -> u32 {
+        self.mtu - if ipv6 { 60 } else { 40 }
     }
 
     /// Lets the socket of `set` see the packet in the receive slot, or, without one, lets smoltcp
@@ -107,4 +113,49 @@ impl Stack {
 /// smoltcp's time from the engine's milliseconds.
 fn instant(now: u64) -> Instant {
     Instant::from_millis(now as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::PortSettings;
+
+    /// What the SYN says is what the engine takes for a full segment, whichever family.
+    #[test]
+    fn the_announced_mss_is_the_one_that_is_counted_with() {
+        for (ipv6, local, remote) in [
+            (false, "10.0.0.1:1000", "10.0.0.2:80"),
+            (true, "[fd00::1]:1000", "[fd00::2]:80"),
+        ] {
+            let local: SocketAddr = local.parse().unwrap();
+            let settings = PortSettings {
+                addresses: vec![(local.ip(), 24)],
+                ..PortSettings::default()
+            };
+            let caps = PortCaps {
+                name: "test".into(),
+                mac: [2, 0, 0, 0, 0, 1],
+                mtu: 1500,
+                tx_tcp_checksum: false,
+                tso_v4: None,
+                max_pieces: 16,
+                max_burst: 64,
+            };
+            let mut stack = Stack::new(&settings, &caps, 1, 0);
+            let buffer = || tcp::SocketBuffer::new(vec![0; 65_536]);
+            let mut socket = tcp::Socket::new(buffer(), buffer());
+            stack
+                .connect(&mut socket, local, remote.parse().unwrap())
+                .unwrap();
+            let mut set = SocketSet::new(Vec::new());
+            let _ = set.add(socket);
+            stack.egress(0, &mut set);
+            let emitted = stack.device.take_emitted().expect("a SYN");
+            let packet = stack.device.emitted_bytes(emitted.len);
+            let options = &packet[if ipv6 { 60 } else { 40 }..];
+            assert_eq!(options[..2], [2, 4], "MSS comes first");
+            let announced = u16::from_be_bytes([options[2], options[3]]);
+            assert_eq!(u32::from(announced), stack.mss(ipv6), "ipv6 {ipv6}");
+        }
+    }
 }

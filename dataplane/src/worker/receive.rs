@@ -140,7 +140,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         if segment.payload_len > 0 || segment.flags.has(TcpFlags::FIN | TcpFlags::SYN) {
             conn.ack_by = None;
         }
-        // What a closing connection still sends is thrown away at once; it needs no frames.
+        // While frames are scarce only the acknowledgement counts. What a closing connection still
+        // sends is kept like any other, until its session runs and throws it away.
         let refused = lane.stack.deliver(
             conn,
             &mut self.arena,

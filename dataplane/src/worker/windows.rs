@@ -93,7 +93,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     fn stroke(&self, id: ConnId) -> u64 {
         let conn = &self.conns[id];
-        let mss = self.lanes[usize::from(conn.port.0)].stack.mss;
+        let ipv6 = conn.key.is_some_and(|key| key.remote().is_ipv6());
+        let mss = self.lanes[usize::from(conn.port.0)].stack.mss(ipv6);
         stroke(mss, conn.socket().recv_capacity())
     }
 
