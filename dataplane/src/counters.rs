@@ -160,10 +160,8 @@ family! {
         TcpNoConnectionSlot = "tcp_no_connection_slot", "SYN refused because the connection table was full.";
         TcpHalfOpenFull = "tcp_half_open_full", "SYN refused because too many handshakes were under way.";
         TcpPoolLow = "tcp_pool_low", "SYN or payload refused because the frame pool was low.";
-        TcpOutOfWindow = "tcp_out_of_window", "Payload outside the receive window.";
         TcpBadAck = "tcp_bad_ack", "Payload refused because its acknowledgement was none the peer could have sent.";
         TcpTooManyHoles = "tcp_too_many_holes", "Payload refused because the window had too many holes.";
-        TcpBufferFull = "tcp_buffer_full", "Payload refused because the session held its limit.";
         NoFrame = "no_frame", "No frame to write a packet into.";
         MailboxFull = "mailbox_full", "The mailbox of the worker that owns the flow was full.";
         MacUnresolved = "mac_unresolved", "Packet to send whose next hop did not answer.";
@@ -202,7 +200,6 @@ family! {
         UpstreamClosed = "upstream_closed", "502: the endpoint closed before its response was whole.";
         BadResponse = "bad_response", "502: the response is malformed or its framing ambiguous.";
         Overloaded = "overloaded", "503: the cluster or the worker is at its limit of connections.";
-        Draining = "draining", "503: the proxy is shutting down.";
         UpstreamTimeout = "upstream_timeout", "504: the endpoint did not connect or answer in time.";
     }
 }

@@ -141,3 +141,42 @@ fn the_summary_names_what_matters() {
         "{quiet}"
     );
 }
+
+/// The text of all source files below `folder`, except for tests and for the list of counters.
+fn sources(folder: &std::path::Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && name != "counters.rs" {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// A counter that nobody writes says 0 of something that may well happen.
+#[test]
+fn every_counter_is_written_somewhere() {
+    let mut text = String::new();
+    let engine = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    sources(&engine.join("src"), &mut text);
+    sources(&engine.join("../src"), &mut text);
+    let words: HashSet<&str> = text
+        .split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+        .collect();
+    fn names<T: std::fmt::Debug>(family: &str, all: &[T]) -> Vec<String> {
+        all.iter().map(|one| format!("{family}::{one:?}")).collect()
+    }
+    let all = [
+        names("Gauge", Gauge::ALL),
+        names("Counter", Counter::ALL),
+        names("Drop", Drop::ALL),
+        names("Timeout", Timeout::ALL),
+        names("LocalReply", LocalReply::ALL),
+        names("PortValue", PortValue::ALL),
+    ];
+    for name in all.iter().flatten() {
+        assert!(words.contains(name.as_str()), "{name}");
+    }
+}

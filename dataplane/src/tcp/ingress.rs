@@ -152,7 +152,6 @@ fn store<F: Frame>(
     let mut start = readable as i64 + distance;
     let mut offset = segment.payload_offset();
     let mut left = segment.payload_len;
-    let mut outcome = Some(Drop::TcpOutOfWindow);
     for frame in frames {
         let held = (frame.data().len() as u32).saturating_sub(offset);
         let len = held.min(left);
@@ -167,8 +166,9 @@ fn store<F: Frame>(
                     (start + i64::from(skip)) as u64,
                     window_end,
                 ) {
-                    Insert::Held => outcome = None,
-                    Insert::OutsideWindow => {}
+                    // A segment that brings nothing new is still shown whole: its sender must hear
+                    // that.
+                    Insert::Held | Insert::OutsideWindow => {}
                     Insert::TooMany => return Some(Drop::TcpTooManyHoles),
                 }
             }
@@ -177,12 +177,7 @@ fn store<F: Frame>(
         }
         offset = offset.saturating_sub(frame.data().len() as u32);
     }
-    // A segment that brings nothing new is still shown whole: its sender must hear that.
-    if outcome == Some(Drop::TcpOutOfWindow) {
-        None
-    } else {
-        outcome
-    }
+    None
 }
 
 /// What a segment's acknowledgement is worth.
