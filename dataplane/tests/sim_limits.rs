@@ -181,6 +181,47 @@ fn everything_completes_with_hardly_any_frames() {
     }
 }
 
+/// Every response lies whole in the worker, its endpoint has nothing more to send, and its client
+/// nothing to acknowledge: what moves it is that another's frames come back, and nothing else.
+#[test]
+fn transfers_that_wait_for_frames_are_woken_when_there_are_some() {
+    // An eighth of it is none: no payload is refused, whose retransmission would wake its connection.
+    const LARGE: u32 = 4;
+    let mut setup = Setup {
+        small: 8192,
+        large: LARGE,
+        port: PortOptions {
+            split: Split::Small,
+            ..PortOptions::default()
+        },
+        ..Setup::default()
+    };
+    for timeout in [
+        &mut setup.settings.timeouts.connect,
+        &mut setup.settings.timeouts.request_head,
+        &mut setup.settings.timeouts.stream,
+        &mut setup.settings.timeouts.response,
+        &mut setup.settings.timeouts.idle,
+    ] {
+        *timeout = 1_000_000;
+    }
+    let mut world = World::new(setup, mover(false));
+    let mut slow = plan(vec![Exchange::get(30_000); 2]);
+    slow.read = Pace {
+        bytes: 4000,
+        every_us: 10_000,
+    };
+    let _ = world.add_client(8 * 1024, vec![slow; 60]);
+    let _ = world.run_until(300 * SECOND, World::finished);
+    assert_whole(&world, "few frames to copy to");
+    assert_eq!(
+        world.pool.most_used(FrameClass::Large),
+        LARGE,
+        "nobody had to wait"
+    );
+    assert_settles(&mut world, "few frames to copy to");
+}
+
 /// A SYN to the listener from nobody.
 fn syn(n: u32) -> Vec<u8> {
     let (source, target) = (
