@@ -1,6 +1,7 @@
 //! A client connection: waiting for a request, carrying an exchange, or at its end.
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, first_line};
+use super::saved::SavedId;
 use super::{Body, ReplyState, Role};
 use crate::conn::Ending;
 use crate::counters::{Counter, LocalReply, Responses};
@@ -224,6 +225,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
+        let refused_line = (step.is_err() && self.settings.access_log)
+            .then(|| self.proxy.saved.keep(first_line(bytes)));
         let any = !bytes.is_empty();
         self.proxy.gather = gather;
         match step {
@@ -249,7 +252,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             Err(error) => {
                 self.counters[Counter::Requests] += 1;
-                self.reply_and_close(id, error.status(), error.cause(), cause_of(error));
+                let (status, cause) = (error.status(), error.cause());
+                self.reply_and_close(id, status, cause, cause_of(error), refused_line);
                 Step::Again
             }
         }
@@ -263,15 +267,18 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
     }
 
-    /// Answers with a small reply of the proxy's own and closes.
+    /// Answers with a small reply of the proxy's own and closes. `request_line` is for the access log.
     pub(super) fn reply_and_close(
         &mut self,
         id: ConnId,
         status: u16,
         cause: &str,
         counter: LocalReply,
+        request_line: Option<SavedId>,
     ) {
+        let sent_from = self.conns[id].send.end();
         self.local_reply(id, status, cause, counter, Version::Http11, true, false);
+        self.log_reply(id, request_line, status, sent_from);
         self.close_client(id);
     }
 

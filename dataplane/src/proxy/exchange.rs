@@ -121,11 +121,12 @@ pub struct Exchange {
 pub struct AccessEntry {
     /// Who asked.
     pub client: SocketAddr,
-    /// Who answered; `None`: the proxy itself.
+    /// Who answered; `None`: the proxy itself, without asking anybody.
     pub upstream: Option<SocketAddr>,
     /// Where the request was routed.
     pub cluster: Option<ClusterId>,
-    /// Method, target and version as they came.
+    /// Method, target and version as they came; what stood in their place if the head was malformed,
+    /// nothing if it did not come in time.
     pub request: Vec<u8>,
     /// Status of the response; 0 when none was sent.
     pub status: u16,
@@ -148,6 +149,8 @@ pub(super) enum Plan {
         head_only: bool,
         /// The connection goes on: the client says so, and no body is on its way.
         persists: bool,
+        /// For the access log.
+        request_line: Option<SavedId>,
     },
 }
 
@@ -169,6 +172,9 @@ impl Proxy {
         let most = settings.limits.max_requests.unwrap_or(u32::MAX);
         let persists =
             is_persistent(line.version, self.head.connection()) && client.requests + 1 < most;
+        let request_line = settings
+            .access_log
+            .then(|| self.saved.keep(first_line(head)));
         let reply = |status, cause, counter| Plan::Reply {
             status,
             cause,
@@ -176,6 +182,7 @@ impl Proxy {
             version: line.version,
             head_only,
             persists: persists && matches!(Body::from(framing), Body::Done),
+            request_line,
         };
         let parsed = &self.head;
         if parsed.max_forwards() == Some(0) {
@@ -209,10 +216,6 @@ impl Proxy {
         let request = Body::from(framing);
         let bodyless = matches!(request, Body::Done);
         let saved = bodyless.then(|| self.saved.keep(&self.out));
-        let request_line = settings.access_log.then(|| {
-            let end = memchr::memchr(b'\r', head).unwrap_or(head.len());
-            self.saved.keep(&head[..end])
-        });
         Plan::Forward(Exchange {
             cluster,
             upstream: None,
@@ -251,9 +254,12 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 version,
                 head_only,
                 persists,
+                request_line,
             } => {
                 let persists = persists && self.draining.is_none();
+                let sent_from = self.conns[id].send.end();
                 self.local_reply(id, status, cause, counter, version, !persists, head_only);
+                self.log_reply(id, request_line, status, sent_from);
                 if let Role::Client(client) = &mut self.conns[id].role {
                     client.requests = client.requests.saturating_add(1);
                     client.state = ClientState::Head {
@@ -754,6 +760,31 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         });
     }
 
+    /// Reports to the access log a request that was answered here without an exchange, and forgets its
+    /// line. The answer begins at `sent_from` of the client's stream.
+    pub(super) fn log_reply(
+        &mut self,
+        id: ConnId,
+        request_line: Option<SavedId>,
+        status: u16,
+        sent_from: u64,
+    ) {
+        let Some(line) = request_line else { return };
+        if let Some(key) = self.conns[id].key {
+            let bytes = self.conns[id].send.end() - sent_from;
+            self.proxy.finished.push(AccessEntry {
+                client: key.remote(),
+                upstream: None,
+                cluster: None,
+                request: self.proxy.saved.bytes(line).to_vec(),
+                status: if bytes > 0 { status } else { 0 },
+                bytes,
+                duration_us: 0,
+            });
+        }
+        self.proxy.saved.forget(line);
+    }
+
     /// Hands out the exchanges that have finished since the last call, and forgets them.
     pub fn take_access(&mut self, mut f: impl FnMut(&AccessEntry)) {
         for entry in self.proxy.finished.drain(..) {
@@ -774,6 +805,19 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     fn is_exchange(&mut self, id: ConnId) -> bool {
         self.exchange_mut(id).is_some()
     }
+}
+
+/// The first line of a head, well-formed or not, without its end; as much of it as an access log
+/// can want.
+pub(super) fn first_line(head: &[u8]) -> &[u8] {
+    const MOST: usize = 1024;
+    let start = head
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'))
+        .unwrap_or(head.len());
+    let line = &head[start..head.len().min(start + MOST)];
+    let end = memchr::memchr2(b'\r', b'\n', line).unwrap_or(line.len());
+    &line[..end]
 }
 
 /// What looking for the response's head came to.

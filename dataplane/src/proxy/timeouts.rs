@@ -81,11 +81,13 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             Phase::Head => {
                 self.counters[Timeout::RequestHead] += 1;
+                let line = self.settings.access_log.then(|| self.proxy.saved.keep(b""));
                 self.reply_and_close(
                     id,
                     408,
                     "the request head did not come in time",
                     LocalReply::HeadTimeout,
+                    line,
                 );
             }
             Phase::Connect => {

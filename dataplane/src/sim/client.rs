@@ -24,6 +24,8 @@ pub enum Method {
         /// Chunked rather than with its length.
         chunked: bool,
     },
+    /// Not a request that is made, but these very bytes.
+    Raw(&'static str),
 }
 
 /// What the origin is asked to answer.
@@ -90,10 +92,13 @@ impl Exchange {
     /// The whole request.
     fn request(&self) -> Vec<u8> {
         let path = self.path();
+        if let Method::Raw(text) = self.method {
+            return text.into();
+        }
         let method = match self.method {
             Method::Get => "GET",
             Method::Head => "HEAD",
-            Method::Post { .. } => "POST",
+            Method::Post { .. } | Method::Raw(_) => "POST",
         };
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: sim.test\r\n");
         if self.close {

@@ -82,6 +82,8 @@ pub struct Setup {
     pub spread: Spread,
     /// Parcels of each mailbox.
     pub parcels: usize,
+    /// The prefix of the paths that are routed to the origins.
+    pub prefix: &'static str,
 }
 
 impl Default for Setup {
@@ -110,6 +112,7 @@ impl Default for Setup {
             steering: Steering::Single,
             spread: Spread::First,
             parcels: PARCELS,
+            prefix: "/",
         }
     }
 }
@@ -203,7 +206,7 @@ impl<M: Mover<SimFrame>> World<M> {
             scheme: "http",
             routes: vec![Route {
                 hosts: vec!["*".into()],
-                prefix: "/".into(),
+                prefix: setup.prefix.into(),
                 cluster: ClusterId(0),
             }],
         }];
