@@ -9,7 +9,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 command -v dpdk-test >/dev/null || { need_root; install_packages dpdk-dev; }
-install_rust
+need_rust
 cd "$ROOT"
 
 if grep -qwE 'movdir64b|enqcmd' /proc/cpuinfo; then

@@ -20,7 +20,7 @@ install_packages "${BUILD_PACKAGES[@]}" "${LAB_PACKAGES[@]}" iputils-ping
 raise_files 5000
 choose_cores
 build_proxy
-install_rust
+need_rust
 (cd "$ROOT" && cargo build -q --release -p relay) || die "the relay does not build"
 prepare_proxy_memory
 minivoy_command '{config}'

@@ -44,7 +44,7 @@ undo "rm -rf '$RUN'"
 
 # ---------------------------------------------------------------------------------- packages
 
-BUILD_PACKAGES=(build-essential clang libclang-dev pkg-config libdpdk-dev dpdk-dev ca-certificates curl)
+BUILD_PACKAGES=(build-essential clang libclang-dev pkg-config libdpdk-dev dpdk-dev ca-certificates)
 LAB_PACKAGES=(iproute2 ethtool util-linux procps curl python3 nginx-light wrk)
 
 # Installs the named Debian packages that are missing. Daemons that come with them are not started.
@@ -74,24 +74,22 @@ install_packages() {
     if [ -e "$RUN/policy-rc.d" ]; then mv -f "$RUN/policy-rc.d" $policy; else rm -f $policy; fi
 }
 
-# Finds cargo, new enough for the workspace, or has rustup install it: the machine's own rustup, or the
-# distribution's package of it.
-install_rust() {
+# Finds cargo, new enough for the workspace. A machine's Rust is its owner's to install: where it is
+# missing or too old this ends with what to do.
+need_rust() {
     [ -f "$HOME/.cargo/env" ] && PATH="$HOME/.cargo/bin:$PATH"
     local want have
     want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
     have=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
     if [ -n "$have" ] && [ "$(printf '%s\n' "$want" "$have" | sort -V | head -n1)" = "$want" ]; then
+        command -v cargo >/dev/null || die "rustc $have is here, but no cargo: install cargo beside it"
         return
     fi
-    if ! command -v rustup >/dev/null; then
-        apt-cache show rustup >/dev/null 2>&1 ||
-            die "Rust ${have:-is missing}${have:+ is too old}: install Rust $want or newer with your" \
-                "distribution's rustup package, or as rust-lang.org describes"
-        install_packages rustup
+    if command -v rustup >/dev/null; then
+        die "Rust $want or newer is needed, found ${have:-none}: run 'rustup update stable' and 'rustup default stable'"
     fi
-    say "rust ${have:-not found}, $want needed: rustup update stable"
-    rustup -q update stable >&2 && rustup -q default stable >&2
+    die "Rust $want or newer is needed, found ${have:-none}: install rustup as the Rust project's site says" \
+        "(Debian 12 has neither rustup nor a Rust this new), then 'rustup toolchain install stable'"
 }
 
 # Where cargo puts release binaries.

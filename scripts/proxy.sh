@@ -10,7 +10,7 @@ proxy_owner() { [ "$PROXY" = minivoy ] && echo port || echo kernel; }
 build_proxy() {
     case $PROXY in
         minivoy)
-            install_rust
+            need_rust
             say "cargo build --release"
             (cd "$ROOT" && cargo build -q --release --bin minivoy) || die "the build failed"
             prepare_mover "${MOVER:-mem}" 1 ;;

@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 need_root
 install_packages "${BUILD_PACKAGES[@]}" "${LAB_PACKAGES[@]}" iputils-ping
-install_rust
+need_rust
 cd "$ROOT"
 
 step() {

@@ -18,7 +18,7 @@ MOVERS=${MOVERS:-mem zero-copy dsa-model dsa}
 MEMORY=${MEMORY:-512}
 
 install_packages "${BUILD_PACKAGES[@]}" python3
-install_rust
+need_rust
 choose_cores
 PEER_CPU=${LOAD_CPUS%%,*}
 say "cargo build --release"

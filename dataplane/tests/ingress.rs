@@ -33,6 +33,8 @@ struct Bench {
     peer_seq: u32,
     /// Whether there are frames to keep payload in.
     room: bool,
+    /// The window the peer offers.
+    window: u16,
     /// Whether the last segment was answered at once.
     answered: bool,
     now: u64,
@@ -61,6 +63,7 @@ impl Bench {
             pool: HeapPool::new(64, 1),
             peer_seq: 0x7fff_ff00,
             room: true,
+            window: 5000,
             answered: false,
             now: 0,
         }
@@ -92,7 +95,7 @@ impl Bench {
             control,
             seq_number: TcpSeqNumber(seq as i32),
             ack_number: ack.map(|ack| TcpSeqNumber(ack as i32)),
-            window_len: 5000,
+            window_len: self.window,
             window_scale: None,
             max_seg_size: None,
             sack_permitted: false,
@@ -111,6 +114,7 @@ impl Bench {
         let Packet::Tcp(segment) = classify(PortId(0), &frame, frame.len() as u32) else {
             panic!("not a segment");
         };
+        let _ = self.conn.key.get_or_insert(segment.key);
         let frames = [self.pool.filled(&frame)];
         self.now += 1;
         let refused = self.stack.deliver(
@@ -377,4 +381,42 @@ fn an_acknowledgement_of_our_end_fits() {
     let refused = bench.arrive(TcpControl::None, seq, Some(old), b", overtaken");
     assert_eq!(refused, None);
     assert_eq!(bench.readable(), b"more and more, overtaken");
+}
+
+/// The window closes while bytes are in flight, and the retransmission timer goes off: smoltcp sees
+/// nothing that it may send, and would neither send nor probe ever again (RFC 9293 section 3.8.6.1).
+#[test]
+fn a_window_that_closed_over_lost_bytes_is_probed() {
+    let mut bench = Bench::accepted();
+    let frame = bench.pool.filled(&[7; 1000]);
+    bench.conn.send.push(&mut bench.arena, frame, 0, 1000);
+    bench.conn.tell();
+    let first = bench.emit();
+    bench
+        .conn
+        .recovery
+        .on_sent((0, 1000), 0, 0, bench.now * 1000);
+    bench.conn.send.pieces(&bench.arena, 0, 1000).for_each(drop);
+    bench.window = 0;
+    bench.receive(b"x");
+    let mut probes = Vec::new();
+    for _ in 0..60_000 {
+        bench.now += 1;
+        bench.stack.probe(&mut bench.conn, bench.now);
+        bench.stack.egress(bench.now, &mut bench.conn.set);
+        if let Some(emitted) = bench.stack.device.take_emitted() {
+            let packet = bench.stack.device.emitted_bytes(emitted.len);
+            let headers = Headers::new(packet, MAC, MAC);
+            if emitted.len > headers.ip_len() {
+                assert_eq!(headers.seq(), first);
+                probes.push(bench.now);
+            }
+        }
+        let _ = bench.stack.wake_at(&mut bench.conn, bench.now);
+    }
+    assert!((3..60).contains(&probes.len()), "{probes:?}");
+    // What the window lets through when it opens goes out, from behind the byte that probed.
+    bench.window = 5000;
+    bench.receive(b"y");
+    assert_eq!(bench.emit(), first.wrapping_add(1));
 }

@@ -105,6 +105,9 @@ impl Net<'_> {
             tcp::SocketBuffer::new(vec![0; buffer]),
         );
         socket.set_nagle_enabled(false);
+        // Hosts probe a closed window for ever; smoltcp 0.14 stops when its retransmission timer finds it
+        // closed. A keep-alive is answered with the window just the same.
+        socket.set_keep_alive(Some(Duration::from_secs(5)));
         socket.set_ack_delay(Some(Duration::from_millis(10)));
         self.sockets.add(socket)
     }

@@ -22,6 +22,8 @@ const LEAST_PROBE: u64 = 50;
 /// The same with a single segment in flight: longer than peers delay its acknowledgement, Linux by
 /// 200 ms at most.
 const LEAST_PROBE_ALONE: u64 = 250;
+/// How often a closed window is probed that smoltcp has lost sight of, in ms.
+const PERSIST: u64 = 1_000;
 /// Probes without any progress; after them the retransmission timer has the word.
 const MOST_PROBES: u8 = 4;
 /// Up to so many bytes are taken for a single segment.
@@ -45,6 +47,8 @@ pub struct Recovery {
     progress: u64,
     /// Probes since then; each waits twice as long as the one before.
     probes: u8,
+    /// smoltcp has bytes to send and will not ask for a turn by itself; when it is to be asked, in ms.
+    stalled: Option<u64>,
 }
 
 impl Recovery {
@@ -131,10 +135,59 @@ impl Stack {
             conn.recovery.progress = now;
             self.nudge(conn, now);
         }
+        if conn.recovery.stalled.is_some_and(|at| at <= now) {
+            conn.recovery.stalled = None;
+            let _ = self.show_acknowledgements(conn, now, [1]);
+        }
+    }
+
+    /// When a connection wants to be asked for a packet again, in ms; `now` or before is at once.
+    ///
+    /// smoltcp probes a window that is closed when its last segment is acknowledged. When it closes
+    /// while bytes are in flight and the retransmission timer finds it closed, smoltcp 0.14 stops all
+    /// timers. Then the window is probed from here: smoltcp is shown one that is a unit wide.
+    pub fn wake_at(&mut self, conn: &mut Conn, now: u64) -> Option<u64> {
+        let (acked, sent) = (conn.send.acked(), conn.send.sent());
+        let probe = conn.recovery.probe_at(acked, sent);
+        let deadline = self.deadline(now, &conn.set);
+        if deadline.is_none() && conn.send.told() > acked {
+            let _ = conn.recovery.stalled.get_or_insert(now + PERSIST);
+        } else {
+            conn.recovery.stalled = None;
+        }
+        [deadline, probe, conn.recovery.stalled]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Shows smoltcp three duplicates of the newest acknowledgement.
     fn nudge(&mut self, conn: &mut Conn, now: u64) {
+        let window = conn.last_window;
+        if window == 0 {
+            return;
+        }
+        // smoltcp acts on the third duplicate, not on later ones. Where it has counted some already,
+        // an update of the window and back makes it count anew.
+        let updates = [window ^ 1, window];
+        let updates = updates.into_iter().take(match conn.recovery.duplicates {
+            0 => 0,
+            _ => 2,
+        });
+        if self.show_acknowledgements(conn, now, updates.chain([window; 3])) {
+            conn.recovery.single = true;
+            conn.recovery.duplicates = 3;
+        }
+    }
+
+    /// Shows smoltcp the newest acknowledgement again, with each of `windows`. False, and nothing done,
+    /// when the connection is in no state to send.
+    fn show_acknowledgements(
+        &mut self,
+        conn: &mut Conn,
+        now: u64,
+        windows: impl IntoIterator<Item = u16>,
+    ) -> bool {
         let sending = matches!(
             conn.socket().state(),
             tcp::State::Established
@@ -146,10 +199,10 @@ impl Stack {
         let (Some(local_isn), Some(remote_isn), Some(key)) =
             (conn.local_isn, conn.remote_isn, conn.key)
         else {
-            return;
+            return false;
         };
-        if !sending || conn.last_window == 0 {
-            return;
+        if !sending {
+            return false;
         }
         let seq = remote_isn
             .wrapping_add(1)
@@ -158,23 +211,14 @@ impl Stack {
         let ack = local_isn
             .wrapping_add(1)
             .wrapping_add(conn.send.acked() as u32);
-        let window = conn.last_window;
-        conn.recovery.single = true;
-        // smoltcp acts on the third duplicate, not on later ones. Where it has counted some already,
-        // an update of the window and back makes it count anew.
-        let updates = [window ^ 1, window];
-        let updates = updates.into_iter().take(match conn.recovery.duplicates {
-            0 => 0,
-            _ => 2,
-        });
-        for window in updates.chain([window; 3]) {
+        for window in windows {
             let mut bytes = [0; 60];
             let len = acknowledgement(&mut bytes, key.remote(), key.local(), (seq, ack), window);
             let _ = self.device.offer(&bytes[..len], 0);
             self.ingress(now, Some(&mut conn.set));
             let _ = self.device.take_emitted();
         }
-        conn.recovery.duplicates = 3;
+        true
     }
 }
 

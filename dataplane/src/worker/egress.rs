@@ -99,11 +99,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             _ => {}
         }
-        let conn = &self.conns[id];
+        let conn = &mut self.conns[id];
         let lane = &mut self.lanes[usize::from(conn.port.0)];
-        let probe = conn.recovery.probe_at(conn.send.acked(), conn.send.sent());
-        let deadline = lane.stack.deadline(self.now, &conn.set);
-        match deadline.into_iter().chain(probe).min() {
+        match lane.stack.wake_at(conn, self.now) {
             Some(at) if at <= self.now => self.timers.arm(tcp_timer(id), self.now + 1),
             Some(at) => self.timers.arm(tcp_timer(id), at),
             None => self.timers.disarm(tcp_timer(id)),
