@@ -1,6 +1,7 @@
 //! A client connection: waiting for a request, carrying an exchange, or at its end.
 
-use super::exchange::{Exchange, first_line};
+use super::exchange::Exchange;
+use super::outcome::first_line;
 use super::saved::SavedId;
 use super::{Body, ReplyState, Role};
 use crate::conn::Ending;

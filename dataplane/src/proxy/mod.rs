@@ -2,10 +2,13 @@
 //! connection; and the session that carries it there and the answer back.
 
 mod client;
-mod connect;
-mod exchange;
-mod pump;
+mod plan;
 mod router;
+mod exchange;
+mod connect;
+mod pump;
+mod response;
+mod outcome;
 mod saved;
 mod timeouts;
 
