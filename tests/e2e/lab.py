@@ -127,9 +127,9 @@ class Lab:
             argv, cpus = ["nginx", "-p", self.dir, "-c", os.path.join(self.dir, "proxy.conf")], self.proxy_cpu
         else:
             argv, cpus = self.minivoy_argv(self.minivoy_config(config), workers), "-"
-            if config == "dpdk":
+            if config in ("dpdk", "mixed"):
                 devices = [("net_af_packet0", "veth-c"), ("net_af_packet1", "veth-o")]
-                for name, interface in devices:
+                for name, interface in devices[config == "mixed" :]:
                     argv[1:1] = ["--vdev", f"{name},iface={interface},qpairs={workers}"]
         self.proxy = self.spawn(f"proxy-{self.starts}", "proxy", argv, cpus)
         self.config = wanted
@@ -156,6 +156,7 @@ class Lab:
             text = source.read().split("[timeouts]")[0]
         if config == "dpdk":
             text = text.replace("packet:veth-c", "dpdk:net_af_packet0")
+        if config in ("dpdk", "mixed"):
             text = text.replace("packet:veth-o", "dpdk:net_af_packet1")
         with open(path, "w") as copy:
             copy.write(text)

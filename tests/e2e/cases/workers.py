@@ -125,3 +125,14 @@ def software(lab):
     assert min(share.handed for share in shares) > 100, [vars(share) for share in shares]
     assert sum(share.handed for share in shares) == sum(share.taken for share in shares)
     assert "no RSS that can be computed" in output, output[:3000]
+
+
+@case(
+    "clients on an interface of the kernel, origins on a DPDK device",
+    config=None, only="minivoy", seconds=180, impaired=True,
+)
+def mixed(lab):
+    lab.use("mixed", workers=2)
+    fetch_all(lab, "/1m", 20)
+    _, output = ended(lab)
+    assert "packet:veth-c" in output and "dpdk:net_af_packet1" in output, output[:3000]
