@@ -21,6 +21,19 @@ fn most_used(world: &AnyWorld) -> u32 {
     world.pool.most_used(FrameClass::Small) + world.pool.most_used(FrameClass::Large)
 }
 
+/// Nothing here is about patience.
+fn be_patient(setup: &mut Setup) {
+    for timeout in [
+        &mut setup.settings.timeouts.connect,
+        &mut setup.settings.timeouts.request_head,
+        &mut setup.settings.timeouts.stream,
+        &mut setup.settings.timeouts.response,
+        &mut setup.settings.timeouts.idle,
+    ] {
+        *timeout = 1_000_000;
+    }
+}
+
 #[test]
 fn a_slow_reader_holds_no_more_than_the_session_buffer() {
     const CLIENTS: u32 = 4;
@@ -140,15 +153,7 @@ fn everything_completes_with_hardly_any_frames() {
                 },
                 ..Setup::default()
             };
-            for timeout in [
-                &mut setup.settings.timeouts.connect,
-                &mut setup.settings.timeouts.request_head,
-                &mut setup.settings.timeouts.stream,
-                &mut setup.settings.timeouts.response,
-                &mut setup.settings.timeouts.idle,
-            ] {
-                *timeout = 1_000_000;
-            }
+            be_patient(&mut setup);
             let mut world = World::new(setup, mover(zero_copy));
             let post = Exchange {
                 method: Method::Post {
@@ -196,15 +201,7 @@ fn transfers_that_wait_for_frames_are_woken_when_there_are_some() {
         },
         ..Setup::default()
     };
-    for timeout in [
-        &mut setup.settings.timeouts.connect,
-        &mut setup.settings.timeouts.request_head,
-        &mut setup.settings.timeouts.stream,
-        &mut setup.settings.timeouts.response,
-        &mut setup.settings.timeouts.idle,
-    ] {
-        *timeout = 1_000_000;
-    }
+    be_patient(&mut setup);
     let mut world = World::new(setup, mover(false));
     let mut slow = plan(vec![Exchange::get(30_000); 2]);
     slow.read = Pace {
