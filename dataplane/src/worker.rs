@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::conn::ConnTable;
 use crate::counters::{Counter, Counters};
 use crate::flow_table::{ConnId, FlowTable};
+use crate::load::Load;
 use crate::mover::{CopyBatch, Done, Mover};
 use crate::neighbor::Neighbors;
 use crate::payload::SpanArena;
@@ -20,6 +21,7 @@ mod egress;
 mod handover;
 mod maintain;
 mod neighbors;
+mod open;
 mod receive;
 mod windows;
 
@@ -74,6 +76,8 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) timers: TimerWheel,
     pub(crate) rings: Box<dyn RingSource>,
     pub(crate) proxy: Proxy,
+    /// The load client and the load origin, if it is one.
+    pub(crate) load: Load<P::Frame>,
     /// Connections whose session has something to look at.
     pub(crate) sessions: Vec<ConnId>,
     /// Connections that may have something to send.
@@ -171,6 +175,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             .collect();
         Self {
             proxy: Proxy::new(&settings, parts.seed),
+            load: Load::new(&settings, now_us),
             me,
             lanes,
             pool: parts.pool,
@@ -218,6 +223,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let mut packets = self.receive(); // packets → connections
         packets += self.take_over(); //      packets that other workers received → connections
         busy |= packets > 0;
+        busy |= self.run_load(); //          requests that are due, if it is a load client
         busy |= self.run_sessions(); //      connections that changed → HTTP, copy jobs
         self.submit(); //                    this turn's copy jobs → mover
         busy |= self.harvest(); //           a CPU mover is done at once

@@ -92,6 +92,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 Role::Upstream(upstream) if upstream.client.is_none() => {
                     self.close_upstream(id);
                 }
+                Role::LoadClient(_) => self.drain_load_client(id),
+                Role::LoadOrigin(origin) if origin.is_idle() => self.list_session(id),
                 _ => {}
             }
         }
