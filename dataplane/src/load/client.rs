@@ -588,6 +588,13 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 }
 
+impl<F> Clients<F> {
+    /// Frames kept for whatever is sent next.
+    pub fn frames(&self) -> usize {
+        usize::from(self.request.is_some())
+    }
+}
+
 fn is_idle(conns: &mut crate::conn::ConnTable, reference: ConnRef) -> bool {
     conns.resolve(reference).is_some_and(|conn| {
         matches!(

@@ -64,4 +64,11 @@ impl<F: Frame> Load<F> {
     pub fn is_origin(&self, port: PortId, local: SocketAddr) -> bool {
         self.origins.iter().any(|origin| origin.takes(port, local))
     }
+
+    /// Frames kept for whatever is sent next.
+    pub fn frames(&self) -> usize {
+        self.replies.frames()
+            + self.pattern.frames()
+            + self.clients.as_ref().map_or(0, Clients::frames)
+    }
 }

@@ -110,6 +110,11 @@ impl<F: Frame> Pattern<F> {
         let len = frame.data().len() as u32 - from;
         Some((frame, from, len))
     }
+
+    /// Frames kept.
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
 }
 
 #[cfg(test)]

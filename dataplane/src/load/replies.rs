@@ -88,6 +88,11 @@ impl<F: Frame> Replies<F> {
         Some((frame, reply.head, reply.inline))
     }
 
+    /// Frames kept.
+    pub fn frames(&self) -> usize {
+        self.kept.len()
+    }
+
     fn write<L: FramePool<Frame = F>>(
         &mut self,
         pool: &mut L,

@@ -33,6 +33,8 @@ pub enum Split {
 pub struct PortOptions {
     /// Name in [`PortCaps`].
     pub name: String,
+    /// The end of the wire that it is at.
+    pub end: End,
     /// Ethernet address.
     pub mac: [u8; 6],
     /// Largest IP packet.
@@ -64,6 +66,7 @@ impl Default for PortOptions {
     fn default() -> Self {
         Self {
             name: "sim".into(),
+            end: End::Port,
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,
             tx_tcp_checksum: false,
@@ -107,9 +110,15 @@ pub struct SimPort {
 }
 
 impl SimPort {
-    /// A port at the [`End::Port`] of `wire` that receives into frames of `pool`.
+    /// A port at one end of `wire` that receives into frames of `pool`.
     pub fn new(options: PortOptions, wire: Wire, clock: Clock, pool: SimPool) -> Self {
-        let arrived = Queues::new(wire.clone(), clock.clone(), 1, Spread::First, 0);
+        let arrived = Queues::new(
+            (wire.clone(), options.end),
+            clock.clone(),
+            1,
+            Spread::First,
+            0,
+        );
         Self::queue(options, wire, clock, pool, arrived, 0)
     }
 
@@ -211,7 +220,7 @@ impl SimPort {
             if frame.len() < SHORTEST {
                 frame.resize(SHORTEST, 0);
             }
-            self.wire.send(End::Port, now, frame);
+            self.wire.send(self.options.end, now, frame);
         }
     }
 

@@ -125,6 +125,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.exchanges
     }
 
+    /// Frames kept as long as the worker lives, for what a load client or origin sends again and again.
+    pub fn load_frames(&self) -> usize {
+        self.load.frames()
+    }
+
     /// Runs of payload that the worker holds.
     pub fn spans(&self) -> usize {
         self.arena.used()
