@@ -1,5 +1,6 @@
 //! A worker: one core's share of everything, and the whole path of a byte on one screen.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::conn::ConnTable;
@@ -51,6 +52,14 @@ pub(crate) struct Lane<P: Port> {
     pub burst: RxBurst<P::Frame>,
     /// Connections that wait for the Ethernet address of their next hop.
     pub waiting: Vec<ConnId>,
+    /// Connections that may have something to send.
+    pub egress: VecDeque<ConnId>,
+    /// Packets for which connections leave room in the transmit queue: received ones are answered there.
+    /// Else two engines on one wire could fill each other's queues with data, and neither would take
+    /// any in.
+    pub reserve: usize,
+    /// Since when (in ms) nothing is received because answers would find no room, and how much there is.
+    pub shut: Option<(u64, usize)>,
     /// Whether the link was told about the port's addresses.
     pub announced: bool,
     /// How the port spreads packets, and the workers' mailboxes.
@@ -80,8 +89,6 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) load: Load<P::Frame>,
     /// Connections whose session has something to look at.
     pub(crate) sessions: Vec<ConnId>,
-    /// Connections that may have something to send.
-    pub(crate) egress: Vec<ConnId>,
     /// Connections whose payload waits for free frames.
     pub(crate) starved: Vec<ConnId>,
     /// Timers that have fired in this turn.
@@ -156,7 +163,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             .zip(&settings.ports)
             .zip(parts.team.seats)
             .enumerate()
-            .map(|(index, ((port, config), seat))| {
+            .map(|(index, ((mut port, config), seat))| {
+                let queue = port.tx_room();
                 let caps = port.caps();
                 let seed = parts.seed.rotate_left(index as u32 + 1) ^ index as u64;
                 Lane {
@@ -164,6 +172,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     neighbors: Neighbors::new(caps.mac, config, seed, now),
                     burst: RxBurst::with_capacity(caps.max_burst),
                     waiting: Vec::with_capacity(64),
+                    egress: VecDeque::with_capacity(most),
+                    reserve: caps.max_burst.min(queue.saturating_sub(caps.max_burst)),
+                    shut: None,
                     // Once is enough: the first worker does it.
                     announced: me != WorkerId(0),
                     seat,
@@ -188,7 +199,6 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             timers: TimerWheel::new(most * 2, now),
             rings: parts.rings,
             sessions: Vec::with_capacity(most),
-            egress: Vec::with_capacity(most),
             starved: Vec::with_capacity(64),
             fired: Vec::with_capacity(TIMERS_PER_TURN),
             packet: Vec::with_capacity(64),
@@ -278,7 +288,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let conn = &mut self.conns[id];
         if !conn.egress_listed {
             conn.egress_listed = true;
-            self.egress.push(id);
+            self.lanes[usize::from(conn.port.0)].egress.push_back(id);
         }
     }
 

@@ -105,3 +105,19 @@ fn nobody_listens() {
     }
     chain.settle().unwrap();
 }
+
+/// Each engine's device takes packets only as fast as the other end receives: as over vhost-user, where
+/// the two share one queue. Neither may wait for the other to take something in first.
+#[test]
+fn engines_do_not_wait_for_each_other() {
+    for queue in [96, 256] {
+        let mut setup = ChainSetup::new(&get("/64k"), 200, Some(1000));
+        setup.port.wire_holds = 64;
+        setup.port.tx_queue = queue;
+        let mut chain = Chain::proxied(&setup, || ZeroCopy);
+        let done = chain.run_until(60 * SECOND, |chain| chain.samples.len() == 1000);
+        assert!(done, "queue {queue}: {}", chain.samples.len());
+        all_right(&chain.samples, 64 * 1024);
+        chain.settle().unwrap();
+    }
+}

@@ -51,6 +51,9 @@ pub struct PortOptions {
     pub verifies: bool,
     /// Most packets of a burst.
     pub max_burst: usize,
+    /// Packets that the wire takes before the other end has received some; it then receives only what it
+    /// asks for.
+    pub wire_holds: usize,
     /// Packets the transmit queue holds.
     pub tx_queue: usize,
     /// Most packets the device takes at one flush.
@@ -75,6 +78,7 @@ impl Default for PortOptions {
             split: Split::Whole,
             verifies: false,
             max_burst: 32,
+            wire_holds: usize::MAX,
             tx_queue: 256,
             tx_per_flush: usize::MAX,
             rx_ring: 32,
@@ -157,12 +161,14 @@ impl SimPort {
     }
 
     /// Takes what has arrived from the wire, and lets go of frames of packets long sent.
-    fn advance(&mut self) {
+    fn advance(&mut self, receives: bool) {
         let now = self.clock.now();
         while self.held.front().is_some_and(|(until, _)| *until <= now) {
             let _ = self.held.pop_front();
         }
-        self.stats.rx_missed += self.arrived.advance();
+        if receives || self.options.wire_holds == usize::MAX {
+            self.stats.rx_missed += self.arrived.advance();
+        }
     }
 
     /// Spreads a packet over frames; false when the pool has none left.
@@ -243,7 +249,7 @@ impl Port for SimPort {
     }
 
     fn rx_burst(&mut self, burst: &mut RxBurst<SimFrame>) -> usize {
-        self.advance();
+        self.advance(true);
         let mut count = 0;
         while count < self.options.max_burst {
             let Some(bytes) = self.arrived.pop(self.number) else {
@@ -320,8 +326,11 @@ impl Port for SimPort {
     }
 
     fn tx_flush(&mut self) {
-        self.advance();
+        self.advance(false);
         for _ in 0..self.options.tx_per_flush {
+            if self.wire.flying(self.options.end) >= self.options.wire_holds {
+                break;
+            }
             let Some(packet) = self.queue.pop_front() else {
                 break;
             };

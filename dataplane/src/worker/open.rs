@@ -31,7 +31,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let conn = &mut self.conns[id];
         conn.reset(&mut self.arena);
         conn.key = Some(key);
-        conn.port = port;
+        conn.move_to(port);
         conn.peer_mac = mac;
         conn.role = role;
         let started = self.lanes[usize::from(port.0)].stack.connect(

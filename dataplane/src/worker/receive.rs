@@ -16,6 +16,11 @@ use crate::proxy::{Client, Role};
 use crate::settings::PortId;
 use crate::worker::Worker;
 
+/// After so many ms in which the device has sent nothing, packets are received whether their answers find
+/// room or not. The other end may be an engine that waits in the same way, and an answer that is lost
+/// costs less.
+const STUCK: u64 = 2;
+
 /// Where a packet came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -33,13 +38,22 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         for lane in 0..self.lanes.len() {
             // Every packet may be answered at once. Without room for that many answers nothing is
             // taken: the packets wait in the device, and their senders slow down.
+            let now = self.now;
             let here = &mut self.lanes[lane];
             if here.port.tx_room() < here.port.caps().max_burst {
                 here.port.tx_flush();
-                if here.port.tx_room() < here.port.caps().max_burst {
-                    continue;
+                let room = here.port.tx_room();
+                if room < here.port.caps().max_burst {
+                    let (since, before) = *here.shut.get_or_insert((now, room));
+                    if room > before {
+                        here.shut = Some((now, room));
+                    }
+                    if room > before || now < since + STUCK {
+                        continue;
+                    }
                 }
             }
+            here.shut = None;
             let mut burst = std::mem::replace(
                 &mut here.burst,
                 crate::port::RxBurst {
@@ -208,7 +222,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let conn = &mut self.conns[id];
         conn.reset(&mut self.arena);
         conn.key = Some(segment.key);
-        conn.port = port;
+        conn.move_to(port);
         conn.half_open = true;
         conn.role = role;
         let listening = conn.socket_mut().listen(segment.key.local());
