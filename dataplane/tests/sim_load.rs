@@ -111,13 +111,15 @@ fn nobody_listens() {
 #[test]
 fn engines_do_not_wait_for_each_other() {
     for queue in [96, 256] {
-        let mut setup = ChainSetup::new(&get("/64k"), 200, Some(1000));
+        let mut setup = ChainSetup::new(&get("/16k"), 1000, Some(3000));
+        setup.settings.limits.max_connections = 4096;
+        setup.plan.most_connecting = 1000;
         setup.port.wire_holds = 64;
         setup.port.tx_queue = queue;
         let mut chain = Chain::proxied(&setup, || ZeroCopy);
-        let done = chain.run_until(60 * SECOND, |chain| chain.samples.len() == 1000);
+        let done = chain.run_until(60 * SECOND, |chain| chain.samples.len() == 3000);
         assert!(done, "queue {queue}: {}", chain.samples.len());
-        all_right(&chain.samples, 64 * 1024);
+        all_right(&chain.samples, 16 * 1024);
         chain.settle().unwrap();
     }
 }
