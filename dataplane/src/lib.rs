@@ -30,3 +30,5 @@ pub mod team;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod timer_wheel;
+
+pub mod load;
