@@ -186,7 +186,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             .collect();
         Self {
             proxy: Proxy::new(&settings, parts.seed),
-            load: Load::new(&settings, now_us),
+            load: Load::new(&settings),
             me,
             lanes,
             pool: parts.pool,

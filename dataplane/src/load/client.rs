@@ -2,18 +2,19 @@
 
 use std::collections::VecDeque;
 
+use super::frames::{Shared, class_for, fill};
+use super::incoming::Wrong;
 use super::outgoing::Outgoing;
 use super::plan::LoadPlan;
+use super::response::ResponseReader;
 use super::sample::{Failure, Outcome, Sample};
-use super::shared::Shared;
+use super::schedule::{Next, Schedule};
 use crate::conn::{ConnRef, Ending};
 use crate::counters::{Counter, Responses, Timeout};
 use crate::flow_table::ConnId;
-use crate::http1::framing::{is_persistent, response_framing};
-use crate::http1::{BodyFraming, HeadScan, MessageKind, Method, ResponseKind};
 use crate::mover::Mover;
-use crate::port::{Frame, FrameClass, FramePool, Port};
-use crate::proxy::{Body, Role};
+use crate::port::{Frame, FramePool, Port};
+use crate::proxy::Role;
 use crate::worker::Worker;
 use smoltcp::socket::tcp;
 
@@ -29,31 +30,20 @@ pub struct LoadClient {
     started_us: u64,
     /// The part of the request's body that is not queued yet.
     out: Outgoing,
-    /// The status of the response, once its head has come; and bytes of its body so far.
-    status: u16,
-    received: u64,
+    /// Follows the response.
+    reader: ResponseReader,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The handshake is under way.
     Connecting,
     /// There is no request.
     Idle,
-    /// The head of the response is awaited.
-    Head { scan: HeadScan },
-    /// Its body comes.
-    Body { body: Body, persists: bool },
+    /// The response is awaited, or comes.
+    Response,
     /// Nothing more is wanted from it; it ends when the peer closes, or by a timer.
     Closing,
-}
-
-impl State {
-    fn head() -> Self {
-        Self::Head {
-            scan: HeadScan::new(MessageKind::Response),
-        }
-    }
 }
 
 impl LoadClient {
@@ -63,8 +53,7 @@ impl LoadClient {
             due_us: now_us,
             started_us: now_us,
             out: Outgoing { offset: 0, end: 0 },
-            status: 0,
-            received: 0,
+            reader: ResponseReader::new(false),
         }
     }
 }
@@ -76,9 +65,8 @@ pub(super) struct Clients<F> {
     /// Head and the first part of the body of every request, and how long they are.
     request: Option<(Shared<F>, u32)>,
     running: bool,
-    begun_us: u64,
-    /// Requests begun.
-    begun: u64,
+    /// The line of requests, from when the first connection was open.
+    schedule: Option<Schedule>,
     /// Connections that are wanted and can be opened at once.
     pub unopened: u32,
     /// When further ones may be opened, in ms, in order.
@@ -95,15 +83,14 @@ pub(super) struct Clients<F> {
 }
 
 impl<F: Frame> Clients<F> {
-    pub fn new(plan: LoadPlan, now_us: u64) -> Self {
+    pub fn new(plan: LoadPlan) -> Self {
         Self {
-            unopened: plan.connections,
-            ready: VecDeque::with_capacity(plan.connections as usize),
+            unopened: plan.pace.connections,
+            ready: VecDeque::with_capacity(plan.pace.connections as usize),
             plan,
             request: None,
             running: true,
-            begun_us: now_us,
-            begun: 0,
+            schedule: None,
             retries: VecDeque::new(),
             connecting: 0,
             open: 0,
@@ -114,17 +101,14 @@ impl<F: Frame> Clients<F> {
 
     /// When the next request should begin, if that is now or before. It then counts as begun.
     fn next_due(&mut self, now_us: u64) -> Option<u64> {
-        if !self.running || self.plan.requests.is_some_and(|most| self.begun >= most) {
-            return None;
+        let pace = &self.plan.pace;
+        let schedule = self
+            .schedule
+            .get_or_insert_with(|| Schedule::new(pace, now_us));
+        match schedule.next(now_us) {
+            Next::Begin { due_us } => Some(due_us),
+            Next::Wait { .. } | Next::Over => None,
         }
-        let due = match self.plan.qps {
-            None => now_us,
-            Some(qps) => self.begun_us + (self.begun as f64 * 1e6 / qps) as u64,
-        };
-        (due <= now_us).then(|| {
-            self.begun += 1;
-            due
-        })
     }
 }
 
@@ -139,8 +123,12 @@ pub struct LoadStatus {
     pub sockets: u64,
     /// Requests begun.
     pub begun: u64,
+    /// Requests that were due and have not begun, for want of a connection.
+    pub missed: u64,
     /// Exchanges under way.
     pub in_flight: u32,
+    /// No request begins any more.
+    pub over: bool,
 }
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
@@ -196,8 +184,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     }
                     false
                 }
-                State::Head { scan } => self.await_load_response(id, scan),
-                State::Body { body, persists } => self.await_load_body(id, body, persists),
+                State::Response => self.await_load_response(id),
                 State::Closing => {
                     let n = conn.recv.available();
                     if n > 0 {
@@ -281,7 +268,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         };
         let timeout = clients.plan.timeout;
         let out = Outgoing {
-            offset: u64::from(len) - clients.plan.head.len() as u64,
+            offset: u64::from(len) - clients.plan.opening.len() as u64,
             end: clients.plan.body,
         };
         debug_assert!(due_us <= now_us);
@@ -294,14 +281,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     fn start(&mut self, id: ConnId, due_us: u64, out: Outgoing) {
         let started_us = self.now_us;
+        let head_only = self.load.clients.as_ref().is_some_and(|c| c.plan.head_only);
         if let Some(client) = self.client_mut(id) {
             *client = LoadClient {
-                state: State::head(),
+                state: State::Response,
                 due_us,
                 started_us,
                 out,
-                status: 0,
-                received: 0,
+                reader: ResponseReader::new(head_only),
             };
         }
     }
@@ -323,22 +310,15 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// The frame that every request begins with, and its length.
     fn request_frame(&mut self) -> Option<(P::Frame, u32)> {
         let clients = self.load.clients.as_mut()?;
-        let plan = &clients.plan;
-        let whole = plan.body.saturating_add(plan.head.len() as u64);
-        let class = if whole <= 2048 {
-            FrameClass::Small
-        } else {
-            FrameClass::Large
-        };
+        let opening = &clients.plan.opening;
+        let whole = clients.plan.body.saturating_add(opening.len() as u64);
+        let class = class_for(whole);
         if clients.request.is_none() {
             let mut frame = self.pool.alloc(class)?;
             let len = whole.min(frame.capacity() as u64) as usize;
             let room = frame.room_mut()?;
-            room[..plan.head.len()].copy_from_slice(&plan.head);
-            self.load
-                .pattern
-                .table
-                .fill(0, &mut room[plan.head.len()..len]);
+            room[..opening.len()].copy_from_slice(opening);
+            fill(0, &mut room[opening.len()..len]);
             frame.set_len(len);
             clients.request = Some((Shared::new(frame), len as u32));
         }
@@ -346,100 +326,43 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         Some((shared.share(&mut self.pool, class)?, *len))
     }
 
-    fn await_load_response(&mut self, id: ConnId, mut scan: HeadScan) -> bool {
+    /// Takes in what has come of the response. Returns whether there is more to do.
+    fn await_load_response(&mut self, id: ConnId) -> bool {
         self.send_body(id);
-        let head_only = self
-            .load
-            .clients
-            .as_ref()
-            .is_some_and(|clients| clients.plan.head_only);
-        let limits = self.proxy.limits;
-        let mut gather = std::mem::take(&mut self.proxy.gather);
-        let conn = &self.conns[id];
-        let bytes = conn
-            .recv
-            .contiguous(&self.arena, &mut gather, limits.max_head as usize + 2);
-        let found = match scan.find_end(bytes, &limits) {
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-            Ok(Some(range)) => {
-                let len = range.end as u64;
-                let head = &mut self.proxy.head;
-                head.parse_response(&bytes[range], &limits)
-                    .and_then(|line| {
-                        let method = if head_only { Method::Head } else { Method::Get };
-                        let kind = response_framing(head, line, method, false)?;
-                        let persists = is_persistent(line.version, head.connection());
-                        Ok(Some((len, line.status, kind, persists)))
-                    })
-            }
+        let plan = self.load.clients.as_ref().map(|clients| &clients.plan);
+        let (verify, keep_alive) = plan.map_or((false, false), |p| (p.verify, p.keep_alive));
+        let Role::LoadClient(client) = &self.conns[id].role else {
+            return false;
         };
-        self.proxy.gather = gather;
-        match found {
-            Ok(None) if !self.conns[id].peer_closed() => {
-                if let Some(client) = self.client_mut(id) {
-                    client.state = State::Head { scan };
+        let mut reader = client.reader;
+        let read = self.read_message(id, &mut reader, verify);
+        let conn = &mut self.conns[id];
+        let ended = conn.peer_finished();
+        let cut = conn.peer_closed() && conn.recv.available() > 0;
+        let Role::LoadClient(client) = &mut conn.role else {
+            return false;
+        };
+        if ended {
+            let _ = reader.close();
+        }
+        client.reader = reader;
+        match read {
+            Err(Wrong::Malformed(_)) => self.fail_client(id, Failure::Malformed),
+            Err(Wrong::Corrupt) => self.fail_client(id, Failure::Corrupt),
+            Ok(()) if reader.is_done() => {
+                let persists = keep_alive && reader.keep_alive() && client.out.is_done();
+                let status = reader.status().unwrap_or_default();
+                self.counters[Responses::of(status)] += 1;
+                self.finish(id, Outcome::Status(status));
+                if persists {
+                    return self.rest(id);
                 }
-                false
-            }
-            Ok(None) => self.fail_client(id, Failure::Closed),
-            Err(_) => self.fail_client(id, Failure::Malformed),
-            Ok(Some((len, status, kind, persists))) => {
-                self.discard(id, len);
-                let keeps = self
-                    .load
-                    .clients
-                    .as_ref()
-                    .is_some_and(|c| c.plan.keep_alive);
-                if let Some(client) = self.client_mut(id) {
-                    match kind {
-                        ResponseKind::Final { body } => {
-                            client.status = status;
-                            client.state = State::Body {
-                                body: body.into(),
-                                persists: keeps
-                                    && persists
-                                    && body != BodyFraming::UntilClose
-                                    && client.out.is_done(),
-                            };
-                        }
-                        ResponseKind::Interim | ResponseKind::Tunnel => {
-                            client.state = State::head();
-                        }
-                    }
-                }
+                self.leave_client(id, false);
                 true
             }
+            Ok(()) if ended || cut => self.fail_client(id, Failure::Closed),
+            Ok(()) => false,
         }
-    }
-
-    fn await_load_body(&mut self, id: ConnId, mut body: Body, persists: bool) -> bool {
-        let (had, status) = match &self.conns[id].role {
-            Role::LoadClient(client) => (client.received, client.status),
-            _ => return false,
-        };
-        let verify = status == 200 && self.load.clients.as_ref().is_some_and(|c| c.plan.verify);
-        let Ok(data) = self.take_body(id, &mut body, had, verify) else {
-            return self.fail_client(id, Failure::Malformed);
-        };
-        let received = had + data;
-        if let Some(client) = self.client_mut(id) {
-            client.received = received;
-            client.state = State::Body { body, persists };
-        }
-        if matches!(body, Body::Done) {
-            self.counters[Responses::of(status)] += 1;
-            self.finish(id, Outcome::Status(status));
-            if persists {
-                return self.rest(id);
-            }
-            self.leave_client(id, false);
-            return true;
-        }
-        if self.conns[id].peer_finished() {
-            return self.fail_client(id, Failure::Closed);
-        }
-        false
     }
 
     /// Notes what came of the present exchange.
@@ -453,7 +376,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             started_us: client.started_us,
             ended_us,
             outcome,
-            body_bytes: client.received,
+            head_bytes: client.reader.head_bytes(),
+            body_bytes: client.reader.body_bytes(),
         };
         self.load.samples.push(sample);
         self.exchanges -= 1;
@@ -494,7 +418,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         match client.state {
             // The timer is of a request that is over.
             State::Idle => {}
-            State::Head { .. } | State::Body { .. } => {
+            State::Response => {
                 self.counters[Timeout::Response] += 1;
                 let _ = self.fail_client(id, Failure::Timeout);
             }
@@ -536,7 +460,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 }
             }
             State::Idle => self.leave_client(id, true),
-            State::Head { .. } | State::Body { .. } => {
+            State::Response => {
                 self.finish(id, Outcome::Failed(Failure::Closed));
                 self.leave_client(id, true);
             }
@@ -546,8 +470,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// The end of the load: no further request begins, no further connection is opened. Exchanges under
     /// way may end.
     pub fn stop_load(&mut self) {
+        let now_us = self.now_us;
         if let Some(clients) = &mut self.load.clients {
             clients.running = false;
+            if let Some(schedule) = &mut clients.schedule
+                && !schedule.is_over(now_us)
+            {
+                schedule.stop(now_us);
+            }
         }
     }
 
@@ -563,7 +493,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 self.conns[id].ending = Ending::AfterFlush;
                 self.list_egress(id);
             }
-            State::Head { .. } | State::Body { .. } | State::Closing => {}
+            State::Response | State::Closing => {}
         }
     }
 
@@ -572,12 +502,16 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let Some(clients) = &self.load.clients else {
             return LoadStatus::default();
         };
+        let schedule = clients.schedule.as_ref();
         LoadStatus {
             open: clients.open,
             connecting: clients.connecting,
             sockets: clients.sockets,
-            begun: clients.begun,
+            begun: schedule.map_or(0, Schedule::begun),
+            missed: schedule.map_or(0, |schedule| schedule.missed(self.now_us)),
             in_flight: self.exchanges,
+            over: !clients.running
+                || schedule.is_some_and(|schedule| schedule.is_over(self.now_us)),
         }
     }
 

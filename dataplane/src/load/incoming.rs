@@ -1,131 +1,167 @@
-//! A body on its way in: counted by its framing, and thrown away. No byte of it is read unless it is to
-//! be checked.
+//! A message on its way in: its body is counted by its framing, and thrown away. No byte of it is read
+//! unless it is to be checked.
 
-use super::pattern::Table;
+use super::pattern;
+use super::request::RequestReader;
+use super::response::ResponseReader;
+use super::{Heads, Malformed, Piece};
 use crate::flow_table::ConnId;
-use crate::http1::{ChunkPiece, ChunkedDecoder};
 use crate::mover::Mover;
-use crate::payload::RecvQueue;
-use crate::payload::SpanArena;
-use crate::port::{Frame, FramePool, Piece, Port};
-use crate::proxy::Body;
+use crate::payload::{RecvQueue, SpanArena};
+use crate::port::{self, Frame, FramePool, Port};
 use crate::worker::Worker;
 
-/// A body that is not what it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
-
-/// Checks data against the pattern, or does not.
-struct Check<'a> {
-    table: Option<&'a Table>,
-    offset: u64,
+/// What follows a message, whichever kind.
+pub(super) trait Reader {
+    /// Takes the next run of bytes of one kind.
+    fn next(&mut self, bytes: &[u8], heads: &mut Heads) -> Result<Piece, Malformed>;
+    /// Bytes of body that are sure to come next.
+    fn data_left(&self) -> u64;
+    /// Passes over bytes of body.
+    fn skip(&mut self, len: u64);
+    /// All of the message has come in.
+    fn is_done(&self) -> bool;
+    /// Where in the pattern the next byte of body belongs, if the body should be the pattern.
+    fn place(&self) -> Option<u64>;
 }
 
-impl Check<'_> {
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let right = self
-            .table
-            .is_none_or(|table| table.matches(self.offset, bytes));
-        self.offset += bytes.len() as u64;
-        if right { Ok(()) } else { Err(Malformed) }
-    }
+macro_rules! reader {
+    ($Reader:ty, $place:expr) => {
+        impl Reader for $Reader {
+            fn next(&mut self, bytes: &[u8], heads: &mut Heads) -> Result<Piece, Malformed> {
+                Self::next(self, bytes, heads)
+            }
+            fn data_left(&self) -> u64 {
+                Self::data_left(self)
+            }
+            fn skip(&mut self, len: u64) {
+                Self::skip(self, len);
+            }
+            fn is_done(&self) -> bool {
+                Self::is_done(self)
+            }
+            fn place(&self) -> Option<u64> {
+                $place(self)
+            }
+        }
+    };
+}
+
+reader!(RequestReader, |_| None);
+reader!(ResponseReader, |reader: &Self| (reader.status()
+    == Some(200))
+.then(|| reader.body_bytes()));
+
+/// No head is longer: [`Heads`].
+const LONGEST_HEAD: usize = 64 * 1024;
+
+/// Why a message was not read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It is not HTTP.
+    Malformed(Malformed),
+    /// A byte of its body is not the pattern's.
+    Corrupt,
 }
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
-    /// Takes in what has come of a body; it is [`Body::Done`] when it has come to its end. `had` bytes of
-    /// data came before. Returns how many have come now.
-    pub(super) fn take_body(
+    /// Takes in what has come of a message, to its end at most.
+    pub(super) fn read_message(
         &mut self,
         id: ConnId,
-        body: &mut Body,
-        had: u64,
+        reader: &mut impl Reader,
         verify: bool,
-    ) -> Result<u64, Malformed> {
+    ) -> Result<(), Wrong> {
         let queue = &self.conns[id].recv;
         let available = queue.available();
-        let mut check = Check {
-            table: verify.then_some(&self.load.pattern.table),
-            offset: had,
-        };
-        let (taken, data) = match body {
-            Body::Done => return Ok(0),
-            Body::Length { left } => {
-                let n = available.min(*left);
-                if verify {
-                    check_pieces(queue, &self.arena, n, &mut check)?;
-                }
-                *left -= n;
-                (n, n)
+        let mut taken = 0;
+        let result = loop {
+            if taken == available || reader.is_done() {
+                break Ok(());
             }
-            Body::UntilClose | Body::Tunnel => {
-                if verify {
-                    check_pieces(queue, &self.arena, available, &mut check)?;
+            let sure = reader.data_left().min(available - taken);
+            if sure > 0 {
+                if verify
+                    && let Some(place) = reader.place()
+                    && !is_pattern(queue, &self.arena, taken, sure, place)
+                {
+                    break Err(Wrong::Corrupt);
                 }
-                (available, available)
+                reader.skip(sure);
+                taken += sure;
+                continue;
             }
-            Body::Chunked { decoder } => {
-                let taken = follow(queue, &self.arena, decoder, &mut check)?;
-                (taken, check.offset - had)
+            let next = front(queue, &self.arena, taken, |bytes| {
+                reader.next(bytes, &mut self.load.heads)
+            });
+            let next = match next {
+                Ok(Piece::Incomplete) => {
+                    gather(queue, &self.arena, taken, &mut self.load.gather);
+                    reader.next(&self.load.gather, &mut self.load.heads)
+                }
+                next => next,
+            };
+            match next {
+                Ok(Piece::Head { len } | Piece::Framing { len } | Piece::Data { len })
+                    if len > 0 =>
+                {
+                    taken += len as u64;
+                }
+                Ok(_) => break Ok(()),
+                Err(error) => break Err(Wrong::Malformed(error)),
             }
         };
         if taken > 0 {
             self.discard(id, taken);
         }
-        let conn = &self.conns[id];
-        let done = match body {
-            Body::Done => true,
-            Body::Length { left } => *left == 0,
-            Body::Chunked { decoder } => decoder.is_done(),
-            Body::UntilClose | Body::Tunnel => conn.peer_finished(),
-        };
-        if done {
-            *body = Body::Done;
-        }
-        Ok(data)
+        result
     }
 }
 
-fn bytes<'a, F: Frame>(piece: &Piece<'a, F>) -> &'a [u8] {
-    &piece.frame.data()[piece.offset as usize..(piece.offset + piece.len) as usize]
-}
-
-fn check_pieces<F: Frame>(
+/// Shows `read` the readable bytes from `skip` on that lie together.
+fn front<F: Frame, T>(
     queue: &RecvQueue,
     arena: &SpanArena<F>,
-    most: u64,
-    check: &mut Check<'_>,
-) -> Result<(), Malformed> {
-    let mut left = most;
-    for piece in queue.readable_pieces(arena, 0) {
+    skip: u64,
+    read: impl FnOnce(&[u8]) -> T,
+) -> T {
+    match queue.readable_pieces(arena, skip).next() {
+        Some(piece) => read(bytes(&piece)),
+        None => read(&[]),
+    }
+}
+
+/// Gathers the readable bytes from `skip` on: a head that lies in several frames is among the first.
+fn gather<F: Frame>(queue: &RecvQueue, arena: &SpanArena<F>, skip: u64, into: &mut Vec<u8>) {
+    into.clear();
+    for piece in queue.readable_pieces(arena, skip) {
+        into.extend_from_slice(bytes(&piece));
+        if into.len() > LONGEST_HEAD {
+            break;
+        }
+    }
+}
+
+/// Whether `len` readable bytes from `skip` on are the pattern's from `place` on.
+fn is_pattern<F: Frame>(
+    queue: &RecvQueue,
+    arena: &SpanArena<F>,
+    skip: u64,
+    len: u64,
+    place: u64,
+) -> bool {
+    let mut done = 0;
+    for piece in queue.readable_pieces(arena, skip) {
         let now = bytes(&piece);
-        let now = &now[..now.len().min(left as usize)];
-        check.data(now)?;
-        left -= now.len() as u64;
+        let now = &now[..now.len().min((len - done) as usize)];
+        if pattern::first_wrong(place + done, now).is_some() {
+            return false;
+        }
+        done += now.len() as u64;
     }
-    Ok(())
+    true
 }
 
-/// How many of the readable bytes belong to the chunked body; moves the decoder behind them.
-fn follow<F: Frame>(
-    queue: &RecvQueue,
-    arena: &SpanArena<F>,
-    decoder: &mut ChunkedDecoder,
-    check: &mut Check<'_>,
-) -> Result<u64, Malformed> {
-    let mut taken = 0;
-    for piece in queue.readable_pieces(arena, 0) {
-        let mut rest = bytes(&piece);
-        while !rest.is_empty() && !decoder.is_done() {
-            let len = match decoder.next(rest).map_err(|_| Malformed)? {
-                ChunkPiece::Data { len } => {
-                    check.data(&rest[..len])?;
-                    len
-                }
-                ChunkPiece::Framing { len } | ChunkPiece::End { len } => len,
-            };
-            taken += len as u64;
-            rest = &rest[len..];
-        }
-    }
-    Ok(taken)
+fn bytes<'a, F: Frame>(piece: &port::Piece<'a, F>) -> &'a [u8] {
+    &piece.frame.data()[piece.offset as usize..(piece.offset + piece.len) as usize]
 }

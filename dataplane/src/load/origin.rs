@@ -1,16 +1,16 @@
 //! The origin: every request is read to its end, and answered with as many bytes as its path asks for.
 
+use super::incoming::Wrong;
 use super::outgoing::Outgoing;
-use super::replies::Answer;
-use super::target::body_size;
+use super::reply::{Answer, CONTINUE};
+use super::request::{Asked, RequestReader};
 use crate::conn::Ending;
 use crate::counters::{Counter, Responses, Timeout};
 use crate::flow_table::ConnId;
-use crate::http1::framing::{is_persistent, request_framing};
-use crate::http1::{Head, HeadError, HeadLimits, HeadScan, MessageKind, Method, Target};
+use crate::http1::Version;
 use crate::mover::Mover;
 use crate::port::{FramePool, Port};
-use crate::proxy::{Body, Role};
+use crate::proxy::Role;
 use crate::worker::Worker;
 use smoltcp::socket::tcp;
 
@@ -27,46 +27,35 @@ pub struct LoadOrigin {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// A request's head is awaited.
-    Head { scan: HeadScan },
-    /// Its body comes, and is thrown away.
-    Request { body: Body, todo: Todo },
-    /// The answer is due.
-    Answer { todo: Todo },
+    /// A request is awaited, or comes.
+    Request { reader: RequestReader },
+    /// Its answer is due.
+    Answer { asked: Asked, answer: Answer },
     /// The answer's body is queued as there is room.
     Response { out: Outgoing, close: bool },
     /// Our side is closed; what still comes is thrown away.
     Lingering,
 }
 
-/// What a request asks for.
-#[derive(Clone, Copy, Debug)]
-struct Todo {
-    answer: Answer,
-    head_only: bool,
-    /// It waits for 100 (Continue).
-    expects: bool,
+impl State {
+    fn request() -> Self {
+        Self::Request {
+            reader: RequestReader::new(),
+        }
+    }
 }
 
 impl LoadOrigin {
     pub(crate) fn new() -> Self {
         Self {
-            state: State::head(),
+            state: State::request(),
             established: false,
         }
     }
 
     /// Whether it waits for a request.
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.state, State::Head { .. })
-    }
-}
-
-impl State {
-    fn head() -> Self {
-        Self::Head {
-            scan: HeadScan::new(MessageKind::Request),
-        }
+        matches!(&self.state, State::Request { reader } if reader.asked().is_none())
     }
 }
 
@@ -74,10 +63,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// Runs an origin's session until it waits for something.
     pub(crate) fn run_load_origin(&mut self, id: ConnId) {
         let state = self.conns[id].socket().state();
-        if self.leaves_half_open(id) && state != tcp::State::Closed {
-            if let Role::LoadOrigin(origin) = &mut self.conns[id].role {
-                origin.established = true;
-            }
+        if self.leaves_half_open(id)
+            && state != tcp::State::Closed
+            && let Role::LoadOrigin(origin) = &mut self.conns[id].role
+        {
+            origin.established = true;
             self.clients += 1;
             self.counters[Counter::Accepted] += 1;
         }
@@ -85,8 +75,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             self.list_egress(id);
             return;
         }
-        // Whatever it was that came: the connection is alive.
-        if !self.conns[id].half_open {
+        let lingers = matches!(&self.conns[id].role, Role::LoadOrigin(origin) if matches!(origin.state, State::Lingering));
+        if !lingers && !self.conns[id].half_open {
+            // Whatever it was that came: the connection is alive.
             self.arm_session(id, self.settings.timeouts.idle);
         }
         while let Role::LoadOrigin(LoadOrigin { state, .. }) = &self.conns[id].role {
@@ -94,41 +85,31 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             let Some(after) = self.origin_step(id, before) else {
                 break;
             };
-            if let Role::LoadOrigin(origin) = &mut self.conns[id].role {
-                origin.state = after;
-            }
+            self.set_origin(id, after);
+        }
+    }
+
+    fn set_origin(&mut self, id: ConnId, state: State) {
+        if let Role::LoadOrigin(origin) = &mut self.conns[id].role {
+            origin.state = state;
         }
     }
 
     /// The next state; `None` when it waits for something.
     fn origin_step(&mut self, id: ConnId, state: State) -> Option<State> {
         match state {
-            State::Head { scan } => self.await_load_request(id, scan),
-            State::Request { mut body, todo } => {
-                if self.take_body(id, &mut body, 0, false).is_err() {
-                    return Some(State::Answer { todo: refused() });
-                }
-                if matches!(body, Body::Done) {
-                    return Some(State::Answer { todo });
-                }
-                if self.conns[id].peer_finished() {
-                    self.abort(id);
-                } else {
-                    self.keep_origin(id, State::Request { body, todo });
-                }
-                None
-            }
-            State::Answer { todo } => self.answer(id, todo),
+            State::Request { reader } => self.await_load_request(id, reader),
+            State::Answer { asked, answer } => self.answer(id, asked, answer),
             State::Response { mut out, close } => {
                 self.push_body(id, &mut out);
                 if !out.is_done() {
-                    self.keep_origin(id, State::Response { out, close });
+                    self.set_origin(id, State::Response { out, close });
                     return None;
                 }
                 Some(if close {
                     self.close_origin(id)
                 } else {
-                    State::head()
+                    State::request()
                 })
             }
             State::Lingering => {
@@ -141,98 +122,62 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
     }
 
-    fn keep_origin(&mut self, id: ConnId, state: State) {
-        if let Role::LoadOrigin(origin) = &mut self.conns[id].role {
-            origin.state = state;
-        }
-    }
-
-    fn await_load_request(&mut self, id: ConnId, mut scan: HeadScan) -> Option<State> {
-        let conn = &self.conns[id];
+    fn await_load_request(&mut self, id: ConnId, mut reader: RequestReader) -> Option<State> {
         // A client that sends requests without taking in answers waits.
-        if conn.send.outstanding() >= u64::from(self.settings.limits.session_buffer) {
+        let limit = u64::from(self.settings.limits.session_buffer);
+        if self.conns[id].send.outstanding() >= limit {
             return None;
         }
-        let limits = self.proxy.limits;
-        let mut gather = std::mem::take(&mut self.proxy.gather);
-        let bytes = conn
-            .recv
-            .contiguous(&self.arena, &mut gather, limits.max_head as usize + 2);
-        let any = !bytes.is_empty();
-        let read = match scan.find_end(bytes, &limits) {
-            Ok(Some(range)) => {
-                let end = range.end as u64;
-                read(&mut self.proxy.head, &bytes[range], &limits).map(|read| Some((read, end)))
-            }
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
-        self.proxy.gather = gather;
-        match read {
-            Ok(Some(((todo, body), len))) => {
-                self.counters[Counter::Requests] += 1;
-                self.discard(id, len);
-                if matches!(body, Body::Done) {
-                    return Some(State::Answer { todo });
-                }
-                if todo.expects && self.conns[id].recv.available() == 0 {
-                    let _ = self.push_bytes(id, b"HTTP/1.1 100 Continue\r\n\r\n");
-                }
-                Some(State::Request { body, todo })
-            }
-            Ok(None) => {
-                let conn = &self.conns[id];
-                if conn.peer_finished() || (!any && self.draining.is_some()) {
-                    return Some(self.close_origin(id));
-                }
-                if conn.peer_closed() {
-                    // A head that will never be whole.
-                    self.abort(id);
-                } else {
-                    self.keep_origin(id, State::Head { scan });
-                }
-                None
-            }
-            Err(_) => {
-                self.counters[Counter::Requests] += 1;
-                Some(State::Answer { todo: refused() })
-            }
+        let knew = reader.asked().is_some();
+        if let Err(wrong) = self.read_message(id, &mut reader, false) {
+            self.counters[Counter::Requests] += u64::from(!knew);
+            return Some(refused(wrong));
         }
+        let Some(&asked) = reader.asked() else {
+            let conn = &self.conns[id];
+            let any = conn.recv.available() > 0;
+            if conn.peer_finished() || (!any && self.draining.is_some()) {
+                return Some(self.close_origin(id));
+            }
+            if conn.peer_closed() {
+                // A head that will never be whole.
+                self.abort(id);
+            }
+            self.set_origin(id, State::Request { reader });
+            return None;
+        };
+        self.counters[Counter::Requests] += u64::from(!knew);
+        if reader.is_done() {
+            let answer = Answer::to(&asked, self.draining.is_some());
+            return Some(State::Answer { asked, answer });
+        }
+        if !knew && asked.expects_continue {
+            let _ = self.push_bytes(id, CONTINUE);
+        }
+        if self.conns[id].peer_finished() {
+            self.abort(id);
+        }
+        self.set_origin(id, State::Request { reader });
+        None
     }
 
     /// Queues the head of the answer, with the first part of its body.
-    fn answer(&mut self, id: ConnId, todo: Todo) -> Option<State> {
-        let Todo {
-            mut answer,
-            head_only,
-            ..
-        } = todo;
-        answer.close |= self.draining.is_some();
-        let got = self.load.replies.get(
-            &mut self.pool,
-            &self.load.pattern.table,
-            answer,
-            self.proxy.date.text(),
-        );
-        let Some((frame, head, inline)) = got else {
+    fn answer(&mut self, id: ConnId, asked: Asked, answer: Answer) -> Option<State> {
+        let date = self.proxy.date.text();
+        let replies = &mut self.load.replies;
+        let Some((frame, len, inline)) = replies.get(&mut self.pool, &asked, answer, date) else {
             self.list_starved(id);
-            self.keep_origin(id, State::Answer { todo });
+            self.set_origin(id, State::Answer { asked, answer });
             return None;
-        };
-        let (len, out) = if head_only {
-            (head, Outgoing { offset: 0, end: 0 })
-        } else {
-            let out = Outgoing {
-                offset: u64::from(inline),
-                end: answer.size,
-            };
-            (head + inline, out)
         };
         self.conns[id].send.push(&mut self.arena, frame, 0, len);
         self.list_egress(id);
         self.counters[Responses::of(answer.status)] += 1;
         Some(State::Response {
-            out,
+            out: Outgoing {
+                offset: u64::from(inline),
+                end: answer.sent,
+            },
             close: answer.close,
         })
     }
@@ -254,36 +199,26 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 }
 
-/// What a request asks for, and the body that it has.
-fn read(head: &mut Head, bytes: &[u8], limits: &HeadLimits) -> Result<(Todo, Body), HeadError> {
-    let line = head.parse_request(bytes, limits)?;
-    let target = match line.target {
-        Target::Origin { path } | Target::Absolute { path, .. } => path.of(bytes),
-        Target::Asterisk => b"*",
-    };
-    let size = body_size(target);
-    let answer = Answer {
-        status: if size.is_some() { 200 } else { 404 },
-        size: size.unwrap_or(0),
-        close: !is_persistent(line.version, head.connection()),
-    };
-    let todo = Todo {
-        answer,
-        head_only: line.method == Method::Head,
-        expects: head.expects_continue(),
-    };
-    Ok((todo, request_framing(head).into()))
-}
-
 /// The answer to what is no request.
-fn refused() -> Todo {
-    Todo {
+fn refused(wrong: Wrong) -> State {
+    let status = match wrong {
+        Wrong::Malformed(super::Malformed::Head(error)) => error.status(),
+        Wrong::Malformed(super::Malformed::Chunk(error)) => error.status(),
+        Wrong::Corrupt => 400,
+    };
+    State::Answer {
+        asked: Asked {
+            length: None,
+            head_only: false,
+            keep_alive: false,
+            expects_continue: false,
+            version: Version::Http11,
+        },
         answer: Answer {
-            status: 400,
-            size: 0,
+            status,
+            length: 0,
+            sent: 0,
             close: true,
         },
-        head_only: false,
-        expects: false,
     }
 }

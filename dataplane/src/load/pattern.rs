@@ -1,160 +1,108 @@
-//! The bytes of bodies: a function of their place, so that whoever receives them can check each one,
-//! whatever sent them.
+//! The bytes of bodies: each follows from its place in the body.
+//!
+//! The pattern repeats after a prime number of bytes, so no distance that buffers, segments or frames
+//! have maps it onto itself: a run that is lost, repeated or out of place is seen by whoever
+//! looks at the bytes. It lies in memory once, unrolled far enough that a run from any place can be
+//! sent, or compared, as a single slice.
 
-use super::shared::Shared;
-use crate::port::{Frame, FrameClass, FramePool};
+/// After so many bytes the pattern repeats: a prime.
+pub const PERIOD: usize = 5003;
 
-/// The pattern repeats after so many bytes. Bytes that come twice, or a run that is left out, are noticed
-/// unless their length is a multiple of it; it is 17 times 16 KiB, far beyond segments and frames, and
-/// not a power of two.
-pub const PERIOD: u64 = 17 * 16 * 1024;
+/// The longest run that [`run`] returns.
+pub const LONGEST_RUN: usize = 64 * 1024;
+
+static UNROLLED: [u8; PERIOD + LONGEST_RUN] = unroll();
+
+const fn unroll() -> [u8; PERIOD + LONGEST_RUN] {
+    let mut bytes = [0; PERIOD + LONGEST_RUN];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = if at < PERIOD {
+            // SplitMix64's mixing of the place: every byte of it looks random.
+            let mut mixed = (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (mixed ^ (mixed >> 27)) as u8
+        } else {
+            bytes[at - PERIOD]
+        };
+        at += 1;
+    }
+    bytes
+}
 
 /// The byte at `offset` of every body.
 pub fn byte(offset: u64) -> u8 {
-    let at = offset % PERIOD;
-    (mix(at / 8) >> (8 * (at % 8))) as u8
+    UNROLLED[(offset % PERIOD as u64) as usize]
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): one word from another.
-fn mix(word: u64) -> u64 {
-    let mut z = word.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// The bytes from `offset` on: `len` of them, or [`LONGEST_RUN`] if that is less.
+pub fn run(offset: u64, len: u64) -> &'static [u8] {
+    let at = (offset % PERIOD as u64) as usize;
+    &UNROLLED[at..at + len.min(LONGEST_RUN as u64) as usize]
 }
 
-/// One period of the pattern.
-#[derive(Debug)]
-pub struct Table(Box<[u8]>);
-
-impl Default for Table {
-    fn default() -> Self {
-        Self((0..PERIOD).map(byte).collect())
-    }
-}
-
-impl Table {
-    /// The bytes from `offset` on, as far as they lie together.
-    pub fn from(&self, offset: u64) -> &[u8] {
-        &self.0[(offset % PERIOD) as usize..]
-    }
-
-    /// Writes the bytes from `offset` on into `room`.
-    pub fn fill(&self, mut offset: u64, mut room: &mut [u8]) {
-        while !room.is_empty() {
-            let bytes = self.from(offset);
-            let (now, later) = room.split_at_mut(room.len().min(bytes.len()));
-            now.copy_from_slice(&bytes[..now.len()]);
-            offset += now.len() as u64;
-            room = later;
+/// The offset in the body of the first byte that is wrong when `bytes` lie at `offset`.
+pub fn first_wrong(offset: u64, bytes: &[u8]) -> Option<u64> {
+    let mut at = offset;
+    for piece in bytes.chunks(LONGEST_RUN) {
+        let expected = run(at, piece.len() as u64);
+        if piece != expected {
+            let equal = piece.iter().zip(expected).take_while(|(a, b)| a == b);
+            return Some(at + equal.count() as u64);
         }
+        at += piece.len() as u64;
     }
-
-    /// Whether `bytes` are those from `offset` on.
-    pub fn matches(&self, mut offset: u64, mut bytes: &[u8]) -> bool {
-        while !bytes.is_empty() {
-            let right = self.from(offset);
-            let (now, later) = bytes.split_at(bytes.len().min(right.len()));
-            if now != &right[..now.len()] {
-                return false;
-            }
-            offset += now.len() as u64;
-            bytes = later;
-        }
-        true
-    }
-}
-
-/// The pattern in frames, which are made when they are first needed and sent by reference ever after.
-#[derive(Debug)]
-pub(super) struct Pattern<F> {
-    pub table: Table,
-    frames: Vec<Shared<F>>,
-    /// Bytes in each of the frames but the last.
-    each: u64,
-}
-
-impl<F> Default for Pattern<F> {
-    fn default() -> Self {
-        Self {
-            table: Table::default(),
-            frames: Vec::new(),
-            each: 1,
-        }
-    }
-}
-
-impl<F: Frame> Pattern<F> {
-    /// A frame that holds the byte at `offset` of a body, where in it that lies, and how many follow.
-    /// `None` when there is no memory.
-    pub fn piece<L: FramePool<Frame = F>>(
-        &mut self,
-        pool: &mut L,
-        offset: u64,
-    ) -> Option<(F, u32, u32)> {
-        let at = offset % PERIOD;
-        if self.frames.is_empty() {
-            self.each = pool.alloc(FrameClass::Large)?.capacity() as u64;
-        }
-        while self.frames.len() as u64 * self.each <= at {
-            let start = self.frames.len() as u64 * self.each;
-            let mut frame = pool.alloc(FrameClass::Large)?;
-            let len = self.each.min(PERIOD - start) as usize;
-            self.table.fill(start, &mut frame.room_mut()?[..len]);
-            frame.set_len(len);
-            self.frames.push(Shared::new(frame));
-        }
-        let shared = &mut self.frames[(at / self.each) as usize];
-        let frame = shared.share(pool, FrameClass::Large)?;
-        let from = (at % self.each) as u32;
-        let len = frame.data().len() as u32 - from;
-        Some((frame, from, len))
-    }
-
-    /// Frames kept.
-    pub fn frames(&self) -> usize {
-        self.frames.len()
-    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::SimPool;
 
-    #[test]
-    fn a_table_holds_what_the_function_says() {
-        let table = Table::default();
-        let mut bytes = vec![0; 100_000];
-        for start in [0, 1, PERIOD - 7, 3 * PERIOD - 1, 5_000_000_001] {
-            table.fill(start, &mut bytes);
-            assert!((start..).zip(&bytes).all(|(at, &found)| byte(at) == found));
-            assert!(table.matches(start, &bytes));
-            for wrong in [0, 50_000, 99_999] {
-                bytes[wrong] ^= 1;
-                assert!(!table.matches(start, &bytes), "{wrong}");
-                bytes[wrong] ^= 1;
-            }
-            for shift in [1, 1448, 1460, 4096, 16_384, 65_536] {
-                assert!(!table.matches(start + shift, &bytes), "{shift}");
-            }
-        }
+    fn body(offset: u64, len: usize) -> Vec<u8> {
+        (offset..offset + len as u64).map(byte).collect()
     }
 
     #[test]
-    fn pieces_of_frames_are_the_pattern_and_cost_no_frame_twice() {
-        let mut pool = SimPool::new(0, 40);
-        let mut pattern = Pattern::default();
-        let mut at = PERIOD - 100_000;
-        while at < 2 * PERIOD + 100_000 {
-            let (frame, from, len) = pattern.piece(&mut pool, at).unwrap();
-            let bytes = &frame.data()[from as usize..(from + len) as usize];
-            assert!(pattern.table.matches(at, bytes));
-            at += u64::from(len);
+    fn runs_are_the_bytes_one_by_one() {
+        for offset in [0, 1, 5002, 5003, 5004, 123_456, 1 << 40, u64::MAX / 2] {
+            assert_eq!(run(offset, 300), body(offset, 300), "{offset}");
         }
-        assert_eq!(
-            u64::from(pool.used(FrameClass::Large)),
-            PERIOD.div_ceil(16_384)
-        );
+        assert_eq!(run(3, 0), b"");
+        assert_eq!(run(5002, u64::MAX), body(5002, LONGEST_RUN));
+    }
+
+    #[test]
+    fn the_first_wrong_byte_is_named() {
+        for at in [0usize, 1, 65_535, 65_536, 65_537, 199_999] {
+            let mut bytes = body(77, 200_000);
+            assert_eq!(first_wrong(77, &bytes), None);
+            bytes[at] ^= 1;
+            assert_eq!(first_wrong(77, &bytes), Some(77 + at as u64));
+        }
+    }
+
+    /// What a receiver would do to a body that loses, repeats or exchanges bytes.
+    #[test]
+    fn no_distance_that_machines_have_maps_it_onto_itself() {
+        for distance in [
+            1,
+            2,
+            1460,
+            1448,
+            1500,
+            2048,
+            4096,
+            9000,
+            16_384,
+            65_536,
+            1 << 20,
+        ] {
+            let shifted = body(distance, 64);
+            assert!(
+                first_wrong(0, &shifted).is_some_and(|at| at < 8),
+                "{distance}"
+            );
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::schedule::Pace;
 use crate::settings::PortId;
 
 /// An address where this worker is an origin: it answers every request itself, with a body of as many
@@ -33,13 +34,15 @@ pub struct LoadPlan {
     pub port: PortId,
     /// Where to connect.
     pub target: SocketAddr,
-    /// Connections to keep open, each with one request at a time.
-    pub connections: u32,
+    /// How many connections, how fast, until when: this worker's share. It begins when the first
+    /// connection is open.
+    pub pace: Pace,
     /// Most connections in the middle of their handshake.
     pub most_connecting: u32,
-    /// The head of every request, with its empty line. What frames a body must be in it.
-    pub head: Vec<u8>,
-    /// Bytes of body that follow the head.
+    /// What every request begins with: its head, with the empty line, and such a body as is not the
+    /// pattern. At most [`LONGEST_OPENING`] bytes.
+    pub opening: Vec<u8>,
+    /// Bytes of the [`super::pattern`] that follow.
     pub body: u64,
     /// The request is `HEAD`: no response has a body.
     pub head_only: bool,
@@ -49,8 +52,7 @@ pub struct LoadPlan {
     pub verify: bool,
     /// How long a response may take, from request to last byte, and a handshake, in ms; 0: for ever.
     pub timeout: u32,
-    /// Requests per second, spread evenly; `None`: as fast as connections allow.
-    pub qps: Option<f64>,
-    /// Most requests; `None`: until [`stop_load`](crate::worker::Worker::stop_load).
-    pub requests: Option<u64>,
 }
+
+/// Most bytes of [`LoadPlan::opening`]: what a large frame surely holds.
+pub const LONGEST_OPENING: usize = 16_000;

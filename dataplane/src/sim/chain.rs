@@ -8,6 +8,7 @@ use super::port::{PortOptions, SimPort};
 use super::rng::Rng;
 use super::wire::{Clock, End, Faults, Wire};
 use super::world::LeakedRings;
+use crate::load::schedule::{End as LoadEnd, Pace};
 use crate::load::{LoadPlan, OriginListener, Sample};
 use crate::mover::Mover;
 use crate::port::FrameClass;
@@ -63,16 +64,18 @@ impl ChainSetup {
             plan: LoadPlan {
                 port: PortId(0),
                 target: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
-                connections,
+                pace: Pace::new(
+                    0.0,
+                    connections,
+                    requests.map_or(LoadEnd::Never, LoadEnd::Requests),
+                ),
                 most_connecting: 64,
-                head: head.as_bytes().to_vec(),
+                opening: head.as_bytes().to_vec(),
                 body: 0,
                 head_only: head.starts_with("HEAD"),
                 keep_alive: true,
                 verify: true,
                 timeout: 30_000,
-                qps: None,
-                requests,
             },
             sources: 0,
             listens: true,
