@@ -4,7 +4,7 @@
 //! and the configuration were found good. What it makes first it takes down last.
 
 mod any_port;
-mod clock;
+pub mod clock;
 mod crew;
 mod error;
 mod movers;
