@@ -9,15 +9,22 @@
 )]
 
 mod cli;
+mod kernel;
+mod outcome;
 mod parse;
 mod plan;
+mod progress;
+mod report;
+mod tally;
 mod url;
 
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use cli::Command;
+use cli::{Command, Options};
+use minivoy::signals::Signals;
 
 /// Exit status when it could not run.
 const FAILED: u8 = 1;
@@ -25,16 +32,57 @@ const FAILED: u8 = 1;
 /// Exit status when the command line is wrong.
 const USAGE: u8 = 2;
 
+/// Exit status when it ran, and some exchanges did not get their response.
+const INCOMPLETE: u8 = 3;
+
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Kernel(options)) => {
-            let _plan = options.plan();
-            complain(FAILED, "--kernel is not there yet")
+            start_logger(options.log_level);
+            over_kernel(&options).unwrap_or_else(|error| complain(FAILED, error))
         }
-        Ok(Command::Ports { .. }) => complain(FAILED, "--port is not there yet"),
+        Ok(Command::Ports { options, .. }) => {
+            start_logger(options.log_level);
+            complain(FAILED, "--port is not there yet")
+        }
         Err(error) => complain(USAGE, error),
     }
+}
+
+/// Load or origin over kernel sockets.
+fn over_kernel(options: &Options) -> Result<ExitCode, String> {
+    let signals =
+        Signals::install().map_err(|error| format!("cannot take over signals: {error}"))?;
+    if let Some(address) = options.origin {
+        let time = options.time.filter(|time| *time > Duration::ZERO);
+        kernel::serve(options, address, time, &signals)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(plan) = options.plan() else {
+        return Err("neither a URL nor --origin".to_owned());
+    };
+    eprintln!("{}", outcome::announce(&plan, options.threads));
+    let finished = kernel::load(options, &plan, &signals)?;
+    let text = finished
+        .tell(options, &plan)
+        .map_err(|error| format!("cannot write the JSON file: {error}"))?;
+    let _printed = print(&text);
+    Ok(match finished.tally.failed_calls() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(INCOMPLETE),
+    })
+}
+
+/// Messages go to standard error with time and level. `--log-level` wins over RUST_LOG.
+fn start_logger(level: Option<log::LevelFilter>) {
+    let env = env_logger::Env::default().default_filter_or("warn");
+    let mut builder = env_logger::Builder::from_env(env);
+    if let Some(level) = level {
+        builder = env_logger::Builder::new();
+        let _builder = builder.filter_level(level);
+    }
+    builder.format_timestamp_millis().init();
 }
 
 /// Prints on standard output; a reader that went away (`| head`) is no failure.
