@@ -34,8 +34,9 @@ run() {
         --no-telemetry --file-prefix "$LAB-load" \
         --vdev "net_vhost0,iface=$RUN/client.sock,queues=1,tso=1" \
         --vdev "net_vhost1,iface=$RUN/origin.sock,queues=1,tso=1" \
-        -- client=dpdk:net_vhost0,10.77.1.2/24 origin=dpdk:net_vhost1,10.77.2.2/24 \
-        target=10.77.1.1:8080 path="$path" c="$connections" t="$TIME" "$@"
+        -- --port client=dpdk:net_vhost0,address=10.77.1.2/24 \
+        --port origin=dpdk:net_vhost1,address=10.77.2.2/24 --origin 10.77.2.2:8080 \
+        -c "$connections" -t "${TIME}s" --progress=0 --json "$RUN/load.json" "$@" "http://10.77.1.1:8080$path"
     ready load 10 test -S "$RUN/client.sock" -a -S "$RUN/origin.sock"
     start proxy - - "${MOVER_ENV[@]}" "$(release_dir)/minivoy" -l "$PROXY_CPU" --no-pci \
         "${EAL_MEMORY[@]}" --no-telemetry --file-prefix "$LAB" \
@@ -48,10 +49,16 @@ run() {
     for ((i = 0; i < (TIME + 20) * 10; i++)); do kill -0 "${PID[load]}" 2>/dev/null || break; sleep 0.1; done
     stop load || printf 'FAILED: minivoy-load: exit status %s\n' $?
     stop proxy || printf 'FAILED: minivoy: exit status %s\n' $?
-    printf '%s %s %s %s\n' "$mover" "$path" "$connections" "$*"
-    grep -E '^ok|missing' "$RUN/load.log" || show_log load
-    [ -z "${VERBOSE:-}" ] || { show_log load 40; show_log proxy 12; }
-    grep -E 'busy' "$RUN/proxy.log" | tail -n 3 | head -n 1
+    [ -z "${VERBOSE:-}" ] || { show_log load 60; show_log proxy 12; }
+    grep -q 'frames returned' "$RUN/proxy.log" && ! grep -q missing "$RUN/proxy.log" "$RUN/load.log" ||
+        echo 'FAILED: frames were not accounted for'
+    # Shares of the cores while there was load: the middle one of the proxy's lines.
+    busy=$(grep -oE 'core [0-9]+ % busy' "$RUN/load.log" | head -n 1)
+    proxy=$(grep -oE '[0-9]+ requests/s.* core [0-9]+ % busy' "$RUN/proxy.log" | grep -v '^0 ' |
+        grep -oE 'core [0-9]+ % busy' | sed -n 2p)
+    printf '%-10s %-6s x %-6s %s %s; load: %s; proxy: %s\n' "$mover" "$path" "$connections" "$*" \
+        "$(grep -oE '[0-9.]+ qps' "$RUN/load.log" | tail -n 1)" "$busy" "$proxy"
+    grep -E '^Sockets used|^Code|^# target 50|^# target 99' "$RUN/load.log" | tr '\n' ';' ; echo
 }
 
 while read -r line; do

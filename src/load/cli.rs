@@ -59,11 +59,7 @@ is wrong; 128 plus the signal's number after a second signal.
 pub struct Options {
     /// What to fetch, e.g. http://10.0.0.1:8080/16k; the host is an address, for names are not
     /// resolved
-    #[arg(
-        value_name = "URL",
-        required_unless_present = "origin",
-        conflicts_with = "origin"
-    )]
+    #[arg(value_name = "URL", required_unless_present = "origin")]
     pub url: Option<Url>,
 
     /// Connections, and the most exchanges at once
@@ -148,6 +144,19 @@ pub struct Options {
     /// then ,address=A/L and where needed ,gateway=A ,sources=PREFIX
     #[arg(long = "port", value_name = "NAME=DEVICE,…", conflicts_with = "kernel")]
     pub ports: Vec<String>,
+
+    /// On a port of its own, under load: begin no turn sooner than this after the last, which over
+    /// packet: ports means fewer system calls
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0)]
+    pub coalesce_us: u32,
+
+    /// Small frames (about 2 KiB) for each worker, on ports of its own
+    #[arg(long, value_name = "N", default_value_t = 16_383, value_parser = clap::value_parser!(u32).range(1024..))]
+    pub pool_small: u32,
+
+    /// Large frames (about 16 KiB) for each worker, on ports of its own
+    #[arg(long, value_name = "N", default_value_t = 8_191, value_parser = clap::value_parser!(u32).range(1024..))]
+    pub pool_large: u32,
 
     /// Least severe message that is logged [default: what RUST_LOG says, else warn]
     #[arg(long, value_name = "LEVEL")]
@@ -286,6 +295,11 @@ fn own_options(own: &[OsString]) -> Result<Result<Options, Command>, UsageError>
 
 /// What clap cannot know.
 fn check(options: &Options) -> Result<(), UsageError> {
+    if options.kernel && options.url.is_some() && options.origin.is_some() {
+        return Err(UsageError(
+            "with --kernel it is either a URL or --origin: start it twice for both".into(),
+        ));
+    }
     let families = options
         .sources
         .iter()

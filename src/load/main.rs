@@ -17,6 +17,7 @@ mod progress;
 mod report;
 mod tally;
 mod url;
+mod wire;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 use cli::{Command, Options};
 use minivoy::signals::Signals;
+use outcome::Finished;
+use plan::Plan;
 
 /// Exit status when it could not run.
 const FAILED: u8 = 1;
@@ -42,9 +45,9 @@ fn main() -> ExitCode {
             start_logger(options.log_level);
             over_kernel(&options).unwrap_or_else(|error| complain(FAILED, error))
         }
-        Ok(Command::Ports { options, .. }) => {
+        Ok(Command::Ports { eal, options }) => {
             start_logger(options.log_level);
-            complain(FAILED, "--port is not there yet")
+            over_ports(&eal, &options).unwrap_or_else(|error| complain(FAILED, error))
         }
         Err(error) => complain(USAGE, error),
     }
@@ -64,8 +67,25 @@ fn over_kernel(options: &Options) -> Result<ExitCode, String> {
     };
     eprintln!("{}", outcome::announce(&plan, options.threads));
     let finished = kernel::load(options, &plan, &signals)?;
+    tell(&finished, options, &plan)
+}
+
+/// Load, origin or both on ports of their own.
+fn over_ports(eal: &[String], options: &Options) -> Result<ExitCode, String> {
+    let signals =
+        Signals::install().map_err(|error| format!("cannot take over signals: {error}"))?;
+    let plan = options.plan();
+    let finished = wire::run(eal, options, plan.as_ref(), &signals)?;
+    match (finished, plan) {
+        (Some(finished), Some(plan)) => tell(&finished, options, &plan),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Says what a run came to.
+fn tell(finished: &Finished, options: &Options, plan: &Plan) -> Result<ExitCode, String> {
     let text = finished
-        .tell(options, &plan)
+        .tell(options, plan)
         .map_err(|error| format!("cannot write the JSON file: {error}"))?;
     let _printed = print(&text);
     Ok(match finished.tally.failed_calls() {

@@ -67,6 +67,7 @@ pub(super) struct Clients<F> {
     running: bool,
     /// The line of requests, from when the first connection was open.
     schedule: Option<Schedule>,
+    start_us: u64,
     /// Connections that are wanted and can be opened at once.
     pub unopened: u32,
     /// When further ones may be opened, in ms, in order.
@@ -91,6 +92,7 @@ impl<F: Frame> Clients<F> {
             request: None,
             running: true,
             schedule: None,
+            start_us: 0,
             retries: VecDeque::new(),
             connecting: 0,
             open: 0,
@@ -101,10 +103,11 @@ impl<F: Frame> Clients<F> {
 
     /// When the next request should begin, if that is now or before. It then counts as begun.
     fn next_due(&mut self, now_us: u64) -> Option<u64> {
-        let pace = &self.plan.pace;
-        let schedule = self
-            .schedule
-            .get_or_insert_with(|| Schedule::new(pace, now_us));
+        let (pace, start_us) = (&self.plan.pace, &mut self.start_us);
+        let schedule = self.schedule.get_or_insert_with(|| {
+            *start_us = now_us;
+            Schedule::new(pace, now_us)
+        });
         match schedule.next(now_us) {
             Next::Begin { due_us } => Some(due_us),
             Next::Wait { .. } | Next::Over => None,
@@ -127,6 +130,8 @@ pub struct LoadStatus {
     pub missed: u64,
     /// Exchanges under way.
     pub in_flight: u32,
+    /// When the first request was due, in µs; `None` before the first connection is open.
+    pub start_us: Option<u64>,
     /// No request begins any more.
     pub over: bool,
 }
@@ -510,6 +515,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             begun: schedule.map_or(0, Schedule::begun),
             missed: schedule.map_or(0, |schedule| schedule.missed(self.now_us)),
             in_flight: self.exchanges,
+            start_us: schedule.map(|_| clients.start_us),
             over: !clients.running
                 || schedule.is_some_and(|schedule| schedule.is_over(self.now_us)),
         }
