@@ -40,6 +40,14 @@ end_watch() {
     say "$lab, round $round, $row, $proxy: $(python3 -B "$ROOT/scripts/bench/record.py" --show "$RESULTS")"
 }
 
+# Seconds of load for a row. All connections' bodies may go forward together and end together, so that
+# exchanges are counted by the wave: there should be a dozen waves, at a gigabyte a second, within reason.
+seconds_for() {
+    local wave=$((${1%:*} * ${1#*:} / 1000000000 * 12))
+    [ $wave -gt $((5 * LOAD_SECONDS)) ] && wave=$((5 * LOAD_SECONDS))
+    [ $wave -gt "$LOAD_SECONDS" ] && echo $wave || echo "$LOAD_SECONDS"
+}
+
 # ------------------------------------------------------------------------------- veth
 
 veth_up() {
@@ -83,7 +91,7 @@ veth_round() {
     for row in $3; do
         veth_load "${row%:*}" "${row#*:}" 1    # warms pools and congestion windows
         begin_watch "$proxy"
-        veth_load "${row%:*}" "${row#*:}" "$LOAD_SECONDS"
+        veth_load "${row%:*}" "${row#*:}" "$(seconds_for "$row")"
         end_watch veth "$round" "$proxy" "$row"
     done
     finish "$proxy"
@@ -94,7 +102,7 @@ veth_round() {
         await envoy-https
         veth_load 12700000 100 1
         begin_watch envoy-https
-        veth_load 12700000 100 "$LOAD_SECONDS"
+        veth_load 12700000 100 "$(seconds_for 12700000:100)"
         end_watch veth "$round" envoy-https 12700000:100
         finish envoy-https
     fi
@@ -130,7 +138,7 @@ generator_round() {
         attend in_ns client "$(release_dir)/minivoy-load" -l "${LOAD_CPUS##*,}" --no-pci --no-huge -m 1024 \
             --no-telemetry --file-prefix "$LAB-load" -- \
             --port client=packet:c0,address=10.77.1.2/24 --port origin=packet:o0,address=10.77.2.2/24 \
-            --origin 10.77.2.2:8080 -c "${row#*:}" -t "${LOAD_SECONDS}s" --timeout 120s --progress=0 \
+            --origin 10.77.2.2:8080 -c "${row#*:}" -t "$(seconds_for "$row")s" --timeout 120s --progress=0 \
             --json "$RUN/load.json" "$URL/${row%:*}" >"$RUN/load.log" 2>&1 || true
         end_watch generator "$round" "$proxy" "$row"
         finish "$proxy"
@@ -151,7 +159,7 @@ wire_round() {
             --vdev "net_vhost0,iface=$RUN/client.sock,queues=1,tso=1" \
             --vdev "net_vhost1,iface=$RUN/origin.sock,queues=1,tso=1" -- \
             --port client=dpdk:net_vhost0,address=10.77.1.2/24 --port origin=dpdk:net_vhost1,address=10.77.2.2/24 \
-            --origin 10.77.2.2:8080 -c "${row#*:}" -t "${LOAD_SECONDS}s" --timeout 120s --progress=0 \
+            --origin 10.77.2.2:8080 -c "${row#*:}" -t "$(seconds_for "$row")s" --timeout 120s --progress=0 \
             --json "$RUN/load.json" "http://10.77.1.1:8080/${row%:*}"
         ready load 10 test -S "$RUN/client.sock" -a -S "$RUN/origin.sock"
         start proxy - - "$(release_dir)/minivoy" -l "$PROXY_CPU" --no-pci "${EAL_MEMORY[@]}" --single-file-segments \
