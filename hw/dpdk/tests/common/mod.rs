@@ -1,6 +1,7 @@
 //! What the tests share. EAL initialises once in a process, so each file here has one test.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub mod death;
 pub mod scripted;
 
 use std::sync::atomic::{AtomicU32, Ordering};
