@@ -8,6 +8,8 @@
 //!
 //! `tests/dma_faults.rs` has a device that does all of this by itself.
 
+#![allow(clippy::print_stderr, reason = "a report, for who asks for it")]
+
 mod common;
 
 use common::*;
