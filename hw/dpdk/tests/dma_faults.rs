@@ -12,6 +12,8 @@
 //! submitted at once; a refused copy not done; the ring's room not asked for; the device closed before its
 //! reports; frames freed that a dead device may write.
 
+#![allow(clippy::print_stderr, reason = "a report, for who asks for it")]
+
 mod common;
 
 use common::death::{DEADLINE, outlive};
