@@ -1,10 +1,12 @@
 //! A worker: one core's share of everything, and the whole path of a byte on one screen.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::conn::ConnTable;
 use crate::counters::{Counter, Counters};
 use crate::flow_table::{ConnId, FlowTable};
+use crate::load::Load;
 use crate::mover::{CopyBatch, Done, Mover};
 use crate::neighbor::Neighbors;
 use crate::payload::SpanArena;
@@ -20,6 +22,7 @@ mod egress;
 mod handover;
 mod maintain;
 mod neighbors;
+mod open;
 mod receive;
 mod windows;
 
@@ -49,6 +52,14 @@ pub(crate) struct Lane<P: Port> {
     pub burst: RxBurst<P::Frame>,
     /// Connections that wait for the Ethernet address of their next hop.
     pub waiting: Vec<ConnId>,
+    /// Connections that may have something to send.
+    pub egress: VecDeque<ConnId>,
+    /// Packets for which connections leave room in the transmit queue: received ones are answered there.
+    /// Else two engines on one wire could fill each other's queues with data, and neither would take
+    /// any in.
+    pub reserve: usize,
+    /// Since when (in ms) nothing is received because answers would find no room, and how much there is.
+    pub shut: Option<(u64, usize)>,
     /// Whether the link was told about the port's addresses.
     pub announced: bool,
     /// How the port spreads packets, and the workers' mailboxes.
@@ -74,10 +85,10 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) timers: TimerWheel,
     pub(crate) rings: Box<dyn RingSource>,
     pub(crate) proxy: Proxy,
+    /// The load client and the load origin, if it is one.
+    pub(crate) load: Load<P::Frame>,
     /// Connections whose session has something to look at.
     pub(crate) sessions: Vec<ConnId>,
-    /// Connections that may have something to send.
-    pub(crate) egress: Vec<ConnId>,
     /// Connections whose payload waits for free frames.
     pub(crate) starved: Vec<ConnId>,
     /// Timers that have fired in this turn.
@@ -152,7 +163,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             .zip(&settings.ports)
             .zip(parts.team.seats)
             .enumerate()
-            .map(|(index, ((port, config), seat))| {
+            .map(|(index, ((mut port, config), seat))| {
+                let queue = port.tx_room();
                 let caps = port.caps();
                 let seed = parts.seed.rotate_left(index as u32 + 1) ^ index as u64;
                 Lane {
@@ -160,6 +172,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     neighbors: Neighbors::new(caps.mac, config, seed, now),
                     burst: RxBurst::with_capacity(caps.max_burst),
                     waiting: Vec::with_capacity(64),
+                    egress: VecDeque::with_capacity(most),
+                    reserve: caps.max_burst.min(queue.saturating_sub(caps.max_burst)),
+                    shut: None,
                     // Once is enough: the first worker does it.
                     announced: me != WorkerId(0),
                     seat,
@@ -171,6 +186,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             .collect();
         Self {
             proxy: Proxy::new(&settings, parts.seed),
+            load: Load::new(&settings),
             me,
             lanes,
             pool: parts.pool,
@@ -183,7 +199,6 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             timers: TimerWheel::new(most * 2, now),
             rings: parts.rings,
             sessions: Vec::with_capacity(most),
-            egress: Vec::with_capacity(most),
             starved: Vec::with_capacity(64),
             fired: Vec::with_capacity(TIMERS_PER_TURN),
             packet: Vec::with_capacity(64),
@@ -219,6 +234,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let mut packets = self.receive(); // packets → connections
         packets += self.take_over(); //      packets that other workers received → connections
         busy |= packets > 0;
+        busy |= self.run_load(); //          requests that are due, if it is a load client
         busy |= self.run_sessions(); //      connections that changed → HTTP, copy jobs
         self.submit(); //                    this turn's copy jobs → mover
         busy |= self.harvest(); //           a CPU mover is done at once
@@ -273,7 +289,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let conn = &mut self.conns[id];
         if !conn.egress_listed {
             conn.egress_listed = true;
-            self.egress.push(id);
+            self.lanes[usize::from(conn.port.0)].egress.push_back(id);
         }
     }
 

@@ -135,23 +135,20 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 }
                 None => self.run_idle_upstream(id),
             },
+            Role::LoadClient(_) => self.run_load_client(id),
+            Role::LoadOrigin(_) => self.run_load_origin(id),
         }
     }
 
     /// Runs a client's session until it waits for something.
     pub(super) fn run_client(&mut self, id: ConnId) {
-        let conn = &mut self.conns[id];
-        let state = conn.socket().state();
-        if conn.half_open && state != tcp::State::SynReceived && state != tcp::State::Listen {
-            conn.half_open = false;
-            self.half_open -= 1;
-            if let Role::Client(client) = &mut self.conns[id].role
-                && state != tcp::State::Closed
-            {
-                client.established = true;
-                self.clients += 1;
-                self.counters[Counter::Accepted] += 1;
-            }
+        if self.leaves_half_open(id)
+            && self.conns[id].socket().state() != tcp::State::Closed
+            && let Role::Client(client) = &mut self.conns[id].role
+        {
+            client.established = true;
+            self.clients += 1;
+            self.counters[Counter::Accepted] += 1;
         }
         loop {
             let conn = &self.conns[id];

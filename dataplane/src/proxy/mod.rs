@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use crate::conn::ConnRef;
 use crate::flow_table::ConnId;
 use crate::http1::{Head, HeadLimits, HttpDate};
+use crate::load::{LoadClient, LoadOrigin};
 use crate::settings::{ClusterId, EndpointId, ListenerId, PortId, Settings};
 use saved::Saved;
 
@@ -32,6 +33,10 @@ pub enum Role {
     Client(Client),
     /// To an endpoint.
     Upstream(Upstream),
+    /// The load client's.
+    LoadClient(LoadClient),
+    /// Somebody's to the load origin.
+    LoadOrigin(LoadOrigin),
 }
 
 /// A connection to an endpoint.
@@ -68,7 +73,8 @@ pub struct Proxy {
     pub(crate) date: HttpDate,
     /// Finished exchanges for the access log.
     pub(crate) finished: Vec<AccessEntry>,
-    next_port: u16,
+    /// The own port that a connection was last made from.
+    pub(crate) next_port: u16,
 }
 
 #[derive(Debug)]

@@ -20,36 +20,45 @@ const PACKETS_PER_CONN: usize = 64;
 const MOST_PIECES: usize = 65_536 / 256;
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
-    /// Asks the connections on the list for packets, and hands these to the devices.
+    /// Asks the connections on the lists for packets, and hands these to the devices. Those that a full
+    /// device leaves waiting are not even looked at.
     pub(super) fn send(&mut self) -> bool {
-        let any = !self.egress.is_empty();
-        let mut listed = std::mem::take(&mut self.egress);
-        for &id in &listed {
-            self.conns[id].egress_listed = false;
-            if self.conns[id].key.is_some() {
-                self.send_from(id);
+        let mut any = false;
+        for lane in 0..self.lanes.len() {
+            // What is listed meanwhile is for the next turn.
+            let listed = self.lanes[lane].egress.len();
+            any |= listed > 0;
+            for _ in 0..listed {
+                let Some(id) = self.lanes[lane].egress.pop_front() else {
+                    break;
+                };
+                self.conns[id].egress_listed = false;
+                if usize::from(self.conns[id].port.0) != lane {
+                    // The slot was used again.
+                    self.list_egress(id);
+                } else if self.conns[id].key.is_some() && !self.send_from(id) {
+                    self.conns[id].egress_listed = true;
+                    self.lanes[lane].egress.push_front(id);
+                    break;
+                }
             }
-        }
-        listed.clear();
-        // What did not fit, or was listed meanwhile, is for the next turn.
-        listed.append(&mut self.egress);
-        self.egress = listed;
-        for lane in &mut self.lanes {
-            lane.port.tx_flush();
+            self.lanes[lane].port.tx_flush();
         }
         any
     }
 
-    fn send_from(&mut self, id: ConnId) {
+    /// Sends what a connection has to send. False when the device has no room for all of it.
+    fn send_from(&mut self, id: ConnId) -> bool {
         if let Some(by) = self.conns[id].holds_ack(self.now) {
             self.timers.arm(tcp_timer(id), by);
-            return;
+            return true;
         }
         self.conns[id].tell();
         let port = self.conns[id].port;
         let Some(mac) = self.next_hop_mac(id) else {
-            return;
+            return true;
         };
+        let mut room_for_all = true;
         self.lanes[usize::from(port.0)]
             .stack
             .probe(&mut self.conns[id], self.now);
@@ -60,11 +69,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 break;
             }
             // A segment of many pieces takes several packets.
-            let room = 1 + MOST_PIECES / lane.port.caps().max_pieces.max(1);
+            let room = 1 + MOST_PIECES / lane.port.caps().max_pieces.max(1) + lane.reserve;
             if lane.port.tx_room() < room {
                 lane.port.tx_flush();
                 if lane.port.tx_room() < room {
-                    self.list_egress(id);
+                    room_for_all = false;
                     break;
                 }
             }
@@ -74,7 +83,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             self.emit(port, Some(id), mac);
         }
+        // One that ends here is not asked again.
         self.settle(id);
+        room_for_all || self.conns[id].key.is_none()
     }
 
     /// After a connection was asked: end it, or note when it wants to be asked again.

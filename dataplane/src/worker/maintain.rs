@@ -92,6 +92,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 Role::Upstream(upstream) if upstream.client.is_none() => {
                     self.close_upstream(id);
                 }
+                Role::LoadClient(_) => self.drain_load_client(id),
+                Role::LoadOrigin(origin) if origin.is_idle() => self.list_session(id),
                 _ => {}
             }
         }
@@ -121,6 +123,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// Exchanges under way.
     pub fn exchanges(&self) -> u32 {
         self.exchanges
+    }
+
+    /// Frames kept as long as the worker lives, for what a load client or origin sends again and again.
+    pub fn load_frames(&self) -> usize {
+        self.load.frames()
     }
 
     /// Runs of payload that the worker holds.
