@@ -149,6 +149,11 @@ pub struct AcceleratorOptions {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub dsa_batch: u32,
 
+    /// While the device or hundreds of exchanges keep everybody waiting anyway, a batch of fewer than
+    /// 16 jobs waits so long for more; 0: never
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    pub dsa_gather_us: u32,
+
     /// Milliseconds after which a batch is late and the CPU copies in its place
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub dsa_deadline: u32,
@@ -278,6 +283,7 @@ mod tests {
                     dma_device: Vec::new(),
                     dsa_threshold: 512,
                     dsa_batch: 64,
+                    dsa_gather_us: 2000,
                     dsa_deadline: 20,
                 },
                 check: false,

@@ -228,6 +228,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.now_us = now_us;
         self.now = now_us / 1000;
         self.mover.begin_turn(now_us);
+        self.mover.note_load(self.exchanges);
 
         let mut busy = self.harvest(); //    copies finished since the last turn → send queues
         let mut packets = self.receive(); // packets → connections

@@ -197,10 +197,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         };
         let mut gather = std::mem::take(&mut self.proxy.gather);
         let limits = self.proxy.limits;
-        let bytes = conn
-            .recv
-            .contiguous(&self.arena, &mut gather, limits.max_head as usize + 2);
-        let step = match scan.find_end(bytes, &limits) {
+        let most = limits.max_head as usize + 2;
+        let look = |bytes: &[u8]| scan.find_end(bytes, &limits).transpose();
+        let (bytes, found) = conn.recv.search(&self.arena, &mut gather, most, look);
+        let step = match found.transpose() {
             Ok(Some(range)) => {
                 let skip = range.start;
                 let end = range.end;

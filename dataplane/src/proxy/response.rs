@@ -32,12 +32,12 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             return HeadStep::Over;
         };
         let mut gather = std::mem::take(&mut self.proxy.gather);
-        let bytes = conn
-            .recv
-            .contiguous(&self.arena, &mut gather, limits.max_head as usize + 2);
+        let most = limits.max_head as usize + 2;
+        let look = |bytes: &[u8]| scan.find_end(bytes, &limits).transpose();
+        let (bytes, found) = conn.recv.search(&self.arena, &mut gather, most, look);
         exchange.answered |= !bytes.is_empty();
         let mut out = std::mem::take(&mut self.proxy.out);
-        let found = match scan.find_end(bytes, &limits) {
+        let found = match found.transpose() {
             Ok(None) => Ok(None),
             Err(error) => Err(error),
             Ok(Some(range)) => {
