@@ -44,7 +44,7 @@ run() {
         --vdev "net_virtio_user1,path=$RUN/origin.sock,queues=1,cq=1,mrg_rxbuf=1,queue_size=1024" \
         -- --config "${CONFIG:-$ROOT/configs/wire-lab.toml}" --mover "$mover" --stats-interval 1 ${PROXY_OPTIONS:-}
     # shellcheck disable=SC2086
-    [ -z "${PERF:-}" ] || { sleep 2; perf record -q -e cpu-clock -C "$PERF" -g -o "/tmp/load-perf.data" sleep 1.5; }
+    [ -z "${PERF:-}" ] || { sleep 2; perf record -q -e cpu-clock -C "$PERF" -o "/tmp/load-perf.data" sleep 1.5; }
     local i
     for ((i = 0; i < (TIME + 20) * 10; i++)); do kill -0 "${PID[load]}" 2>/dev/null || break; sleep 0.1; done
     stop load || printf 'FAILED: minivoy-load: exit status %s\n' $?
@@ -53,7 +53,7 @@ run() {
     grep -q 'frames returned' "$RUN/proxy.log" && ! grep -q missing "$RUN/proxy.log" "$RUN/load.log" ||
         echo 'FAILED: frames were not accounted for'
     # Shares of the cores while there was load: the middle one of the proxy's lines.
-    busy=$(grep -oE 'core [0-9]+ % busy' "$RUN/load.log" | head -n 1)
+    busy=$(grep -oE 'core [0-9]+ % busy, [0-9.]+ µs' "$RUN/load.log" | head -n 1)
     proxy=$(grep -oE '[0-9]+ requests/s.* core [0-9]+ % busy' "$RUN/proxy.log" | grep -v '^0 ' |
         grep -oE 'core [0-9]+ % busy' | sed -n 2p)
     printf '%-10s %-6s x %-6s %s %s; load: %s; proxy: %s\n' "$mover" "$path" "$connections" "$*" \

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use dataplane::counters::SharedCounters;
 use dataplane::team::{PARCELS, Team};
-use dpdk::Eal;
+use dpdk::{DeviceConfig, Eal};
 
 use crate::access_log::AccessLog;
 use crate::cli::{AcceleratorOptions, Mover};
@@ -64,7 +64,7 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     let eal = Eal::init(arguments)?;
     let lcores = eal.lcores();
     let pools = lcores::make_pools(&eal, &lcores, launch.config.memory)?;
-    let ports = ports::open(&eal, &launch.config, &pools)?;
+    let ports = ports::open(&eal, &launch.config, &pools, &DeviceConfig::default())?;
 
     let movers = movers::plan(&eal, &lcores, launch.mover, &launch.accelerator)?;
 

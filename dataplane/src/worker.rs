@@ -89,6 +89,8 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) load: Load<P::Frame>,
     /// Connections whose session has something to look at.
     pub(crate) sessions: Vec<ConnId>,
+    /// The memory of that list while it is worked off.
+    pub(crate) spare: Vec<ConnId>,
     /// Connections whose payload waits for free frames.
     pub(crate) starved: Vec<ConnId>,
     /// Timers that have fired in this turn.
@@ -199,6 +201,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             timers: TimerWheel::new(most * 2, now),
             rings: parts.rings,
             sessions: Vec::with_capacity(most),
+            spare: Vec::with_capacity(most),
             starved: Vec::with_capacity(64),
             fired: Vec::with_capacity(TIMERS_PER_TURN),
             packet: Vec::with_capacity(64),

@@ -12,9 +12,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
+use dataplane::port::FrameClass;
 use dataplane::settings::Settings;
 use dataplane::team::{PARCELS, Team};
-use dpdk::Eal;
+use dpdk::{DeviceConfig, Eal};
 use minivoy::eal_args::EalArgs;
 use minivoy::signals::Signals;
 use minivoy::system::clock::{Clock, unix_ns};
@@ -46,7 +47,7 @@ pub fn run(
     let workers = lcores.len() as u32;
     let config = setup::config(options, plan, workers)?;
     let pools = lcores::make_pools(&eal, &lcores, config.memory).map_err(start)?;
-    let opened = devices::open(&eal, &config, &pools).map_err(start)?;
+    let opened = devices::open(&eal, &config, &pools, &receive()).map_err(start)?;
     let carrier = config.ports.iter().map(|port| port.device.to_string());
     let carrier = carrier.collect::<Vec<_>>().join(", ");
 
@@ -115,6 +116,20 @@ pub fn run(
                  somebody answer ARP there?"
             )
         })
+}
+
+/// How devices receive.
+fn receive() -> DeviceConfig {
+    DeviceConfig {
+        rx_class: if std::env::var("MV_LARGE").is_ok() {
+            FrameClass::Large
+        } else {
+            FrameClass::Small
+        },
+        burst: std::env::var("MV_BURST").map_or(64, |b| b.parse().unwrap()),
+        rx_desc: 1024,
+        ..DeviceConfig::default()
+    }
 }
 
 /// What all workers have counted; `None` when that is nothing.

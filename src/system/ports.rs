@@ -38,14 +38,20 @@ pub struct Opened {
     pub steerings: Vec<Steering>,
 }
 
-/// Opens every port, a queue of each for every worker.
-pub fn open(eal: &Eal, config: &Config, pools: &[MbufPool]) -> Result<Opened, StartError> {
+/// Opens every port, a queue of each for every worker. `device` says how DPDK devices are set up; the MTU
+/// is the port's.
+pub fn open(
+    eal: &Eal,
+    config: &Config,
+    pools: &[MbufPool],
+    device: &DeviceConfig,
+) -> Result<Opened, StartError> {
     let mut opened = Opened {
         queues: pools.iter().map(|_| Vec::new()).collect(),
         steerings: Vec::new(),
     };
     for (settings, port) in config.settings.ports.iter().zip(&config.ports) {
-        let (queues, steering) = open_port(eal, &settings.name, port, pools)?;
+        let (queues, steering) = open_port(eal, &settings.name, port, pools, device)?;
         for (worker, queue) in opened.queues.iter_mut().zip(queues) {
             worker.push(queue);
         }
@@ -96,6 +102,7 @@ fn open_port(
     name: &str,
     port: &PortConfig,
     pools: &[MbufPool],
+    config: &DeviceConfig,
 ) -> Result<(Vec<OpenPort>, Steering), StartError> {
     let workers = pools.len() as u16;
     match &port.device {
@@ -122,7 +129,7 @@ fn open_port(
         PortDevice::Dpdk { device } => {
             let config = DeviceConfig {
                 mtu: port.mtu,
-                ..DeviceConfig::default()
+                ..config.clone()
             };
             // The device lives as long as its queues.
             let device = DpdkDevice::open(eal, device, &config, pools)?;

@@ -303,3 +303,45 @@ proptest! {
         }
     }
 }
+
+/// Addresses beyond those of TCP/IP: they are owned and answered for, and their neighbours are not.
+#[test]
+fn ranges_of_addresses() {
+    let mut settings = settings();
+    settings.ranges = vec![
+        AddressRange {
+            first: ip("10.0.0.100"),
+            count: 3,
+        },
+        AddressRange {
+            first: ip("fd00::ff:ffff"),
+            count: 2,
+        },
+    ];
+    let mut link = Neighbors::new(US, &settings, 1, 0);
+    for (address, owned) in [
+        ("10.0.0.99", false),
+        ("10.0.0.100", true),
+        ("10.0.0.102", true),
+        ("10.0.0.103", false),
+        ("fd00::ff:fffe", false),
+        ("fd00::ff:ffff", true),
+        ("fd00::100:0", true),
+        ("fd00::100:1", false),
+    ] {
+        assert_eq!(link.owns(ip(address)), owned, "{address}");
+        match ip(address) {
+            IpAddr::V4(_) => {
+                let request = arp(1, ALL, (PEER, "10.0.0.2"), ([0; 6], address));
+                let (_, replies) = fed(&mut link, &request, 0);
+                assert_eq!(replies.len(), usize::from(owned), "{address}");
+            }
+            IpAddr::V6(v6) => {
+                let group = multicast_mac(solicited_node(v6));
+                // The last 24 bits of an address are all that a group tells.
+                assert_eq!(link.is_for_us(group), owned, "{address}");
+            }
+        }
+    }
+    assert!(!Neighbors::new(US, &super::tests::settings(), 1, 0).has_ranges());
+}

@@ -111,15 +111,15 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             self.starved = starved;
         }
         let any = !self.sessions.is_empty();
-        let mut listed = std::mem::take(&mut self.sessions);
+        let spare = std::mem::take(&mut self.spare);
+        let mut listed = std::mem::replace(&mut self.sessions, spare);
         for &id in &listed {
             self.conns[id].session_listed = false;
             self.run_session(id);
         }
-        listed.clear();
         // Sessions that were listed meanwhile run in the next turn.
-        listed.append(&mut self.sessions);
-        self.sessions = listed;
+        listed.clear();
+        self.spare = listed;
         any
     }
 

@@ -422,10 +422,11 @@ impl<M: Mover<SimFrame>> World<M> {
         self.run_for(10_000);
         let own = || self.other_pools.iter().chain([&self.pool]);
         let pools = || self.posted.iter().chain(own());
+        let load: usize = self.workers().map(Worker::load_frames).sum();
         let kept = [FrameClass::Small, FrameClass::Large]
             .map(|class| pools().map(|pool| pool.used(class)).sum::<u32>());
         let spans: usize = self.workers().map(Worker::spans).sum();
-        if connections(self) == 0 && spans == 0 && kept == [0, 0] {
+        if connections(self) == 0 && spans == 0 && (kept[0] + kept[1]) as usize == load {
             return Ok(());
         }
         Err(format!(

@@ -63,8 +63,8 @@ impl Frame for HeapFrame {
     }
 }
 
-/// A fixed number of frames of both classes.
-#[derive(Debug)]
+/// A fixed number of frames of both classes. A clone is another handle of the same pool.
+#[derive(Clone, Debug)]
 pub struct HeapPool {
     shelves: [Rc<Shelf>; 2],
     totals: [usize; 2],

@@ -41,6 +41,9 @@ pub struct DeviceConfig {
     /// The class of frames packets are received into. A super-segment of 64 KiB takes 5 large
     /// frames or 33 small ones; an acknowledgement takes one of either.
     pub rx_class: FrameClass,
+    /// Packets of a receive burst, at most [`BURST`]. What a turn receives should stay in the core's cache
+    /// until it is looked at.
+    pub burst: usize,
     /// Let the device merge segments of a connection (`TCP_LRO`). For virtio: let the other side
     /// send super-segments, and partial checksums.
     pub lro: bool,
@@ -55,6 +58,7 @@ impl Default for DeviceConfig {
             tx_desc: 1024,
             mtu: None,
             rx_class: FrameClass::Small,
+            burst: BURST,
             lro: true,
             tx_pending: 256,
         }
@@ -116,7 +120,7 @@ impl DpdkDevice {
                 tx_tcp_checksum: false,
                 tso_v4: None,
                 max_pieces: 0,
-                max_burst: BURST,
+                max_burst: config.burst.clamp(1, BURST),
             },
             tx_traits: TxTraits::default(),
             tx_pending: config.tx_pending.clamp(1, 1024),

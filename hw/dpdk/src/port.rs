@@ -123,7 +123,7 @@ impl Port for DpdkPort {
                 self.device.port_id,
                 self.queue,
                 self.received.as_mut_ptr(),
-                BURST as u16,
+                self.device.caps.max_burst as u16,
             )
         });
         for &head in &self.received[..count] {

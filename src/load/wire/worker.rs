@@ -64,6 +64,8 @@ pub struct Ended {
     index: usize,
     /// What its engine counted while there was load.
     counted: Counters,
+    /// What its thread spent meanwhile, in ns.
+    cpu_ns: u64,
 }
 
 impl Ended {
@@ -73,9 +75,13 @@ impl Ended {
         let (busy, idle) = (counted[Counter::BusyNanos], counted[Counter::IdleNanos]);
         (busy + idle > 0).then(|| {
             format!(
-                "worker {}: core {:.0} % busy, {} requests answered, {} segments sent again",
+                "worker {}: core {:.0} % busy, {:.2} µs of it an exchange, {} requests answered, {} segments \
+                 sent again",
                 self.index,
                 100.0 * busy as f64 / (busy + idle) as f64,
+                busy as f64 / (busy + idle) as f64 * self.cpu_ns as f64
+                    / 1000.0
+                    / self.tally.calls().max(1) as f64,
                 counted[Counter::Requests],
                 counted[Counter::Retransmissions],
             )
@@ -132,6 +138,9 @@ pub struct Running {
     /// The engine's counters when the load began, and what they grew by until it was over.
     before: Counters,
     counted: Counters,
+    /// The same of the thread's CPU time, in ns.
+    cpu_before: u64,
+    cpu_ns: u64,
 }
 
 impl Running {
@@ -183,6 +192,8 @@ impl Running {
             end_us: 0,
             before: Counters::default(),
             counted: Counters::default(),
+            cpu_before: 0,
+            cpu_ns: 0,
         })
     }
 
@@ -233,7 +244,13 @@ impl Running {
             tally: self.tally,
             index: self.index,
             counted: self.counted,
+            cpu_ns: self.cpu_ns,
         }
+    }
+
+    fn begin(&mut self) {
+        self.before = self.worker.counters().clone();
+        self.cpu_before = thread_cpu_ns();
     }
 
     fn next_phase(&mut self, status: &LoadStatus, now: u64) -> Phase {
@@ -242,12 +259,12 @@ impl Running {
             Phase::Starting { .. } | Phase::Loading { .. } if asked => self.stop(now),
             // Without requests to make, the others' end is this worker's.
             Phase::Starting { .. } if !self.is_client => {
-                self.before = self.worker.counters().clone();
+                self.begin();
                 let until = now + self.serves;
                 Phase::Loading { until }
             }
             Phase::Starting { .. } if status.start_us.is_some() => {
-                self.before = self.worker.counters().clone();
+                self.begin();
                 Phase::Loading { until: u64::MAX }
             }
             Phase::Starting { until } | Phase::Loading { until } if now >= until => self.stop(now),
@@ -277,8 +294,15 @@ impl Running {
     fn stop(&mut self, now: u64) -> Phase {
         self.worker.stop_load();
         self.counted = self.worker.counters().since(&self.before);
+        self.cpu_ns = thread_cpu_ns() - self.cpu_before;
         Phase::Finishing {
             until: now + self.patience,
         }
     }
+}
+
+/// What this thread has spent of a CPU's time, in ns. Other programs on its core do not count.
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
