@@ -340,7 +340,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             return false;
         };
         let mut reader = client.reader;
-        let read = self.read_message(id, &mut reader, verify);
+        let read = self.read_message(id, &mut reader, |load| &mut load.responses, verify);
         let conn = &mut self.conns[id];
         let ended = conn.peer_finished();
         let cut = conn.peer_closed() && conn.recv.available() > 0;

@@ -4,7 +4,7 @@
 use super::pattern;
 use super::request::RequestReader;
 use super::response::ResponseReader;
-use super::{Heads, Malformed, Piece};
+use super::{Heads, Load, Malformed, Piece};
 use crate::flow_table::ConnId;
 use crate::mover::Mover;
 use crate::payload::{RecvQueue, SpanArena};
@@ -12,13 +12,15 @@ use crate::port::{self, Frame, FramePool, Port};
 use crate::worker::Worker;
 
 /// What follows a message, whichever kind.
-pub(super) trait Reader {
+pub(super) trait Reader: Copy {
     /// Takes the next run of bytes of one kind.
     fn next(&mut self, bytes: &[u8], heads: &mut Heads) -> Result<Piece, Malformed>;
     /// Bytes of body that are sure to come next.
     fn data_left(&self) -> u64;
     /// Passes over bytes of body.
     fn skip(&mut self, len: u64);
+    /// A head has come in.
+    fn has_head(&self) -> bool;
     /// All of the message has come in.
     fn is_done(&self) -> bool;
     /// Where in the pattern the next byte of body belongs, if the body should be the pattern.
@@ -26,7 +28,7 @@ pub(super) trait Reader {
 }
 
 macro_rules! reader {
-    ($Reader:ty, $place:expr) => {
+    ($Reader:ty, $has_head:expr, $place:expr) => {
         impl Reader for $Reader {
             fn next(&mut self, bytes: &[u8], heads: &mut Heads) -> Result<Piece, Malformed> {
                 Self::next(self, bytes, heads)
@@ -36,6 +38,9 @@ macro_rules! reader {
             }
             fn skip(&mut self, len: u64) {
                 Self::skip(self, len);
+            }
+            fn has_head(&self) -> bool {
+                $has_head(self)
             }
             fn is_done(&self) -> bool {
                 Self::is_done(self)
@@ -47,13 +52,52 @@ macro_rules! reader {
     };
 }
 
-reader!(RequestReader, |_| None);
-reader!(ResponseReader, |reader: &Self| (reader.status()
-    == Some(200))
-.then(|| reader.body_bytes()));
+reader!(
+    RequestReader,
+    |reader: &Self| reader.asked().is_some(),
+    |_| None
+);
+reader!(
+    ResponseReader,
+    |reader: &Self| reader.head_bytes() > 0,
+    |reader: &Self| (reader.status() == Some(200)).then(|| reader.body_bytes())
+);
 
 /// No head is longer: [`Heads`].
 const LONGEST_HEAD: usize = 64 * 1024;
+
+/// The head of the last message that lay whole in one frame. Of a load's messages most have the same head
+/// as the one before, and what is known of it need not be found out again.
+#[derive(Debug)]
+pub(super) struct Known<R> {
+    head: Vec<u8>,
+    /// The reader of a message that begins with it, behind it.
+    behind: Option<R>,
+}
+
+impl<R> Default for Known<R> {
+    fn default() -> Self {
+        Self {
+            head: Vec::with_capacity(1024),
+            behind: None,
+        }
+    }
+}
+
+impl<R: Reader> Known<R> {
+    /// Whether `bytes`, at the first byte of a message, begin with the head: then the reader behind it, and
+    /// its length.
+    fn find(&self, bytes: &[u8]) -> Option<(R, u64)> {
+        let behind = self.behind.filter(|_| bytes.starts_with(&self.head))?;
+        Some((behind, self.head.len() as u64))
+    }
+
+    fn note(&mut self, head: &[u8], behind: R) {
+        self.head.clear();
+        self.head.extend_from_slice(head);
+        self.behind = Some(behind);
+    }
+}
 
 /// Why a message was not read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +109,13 @@ pub(super) enum Wrong {
 }
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
-    /// Takes in what has come of a message, to its end at most.
-    pub(super) fn read_message(
+    /// Takes in what has come of a message, to its end at most. `known` is where what is known of
+    /// heads of its kind is kept.
+    pub(super) fn read_message<R: Reader>(
         &mut self,
         id: ConnId,
-        reader: &mut impl Reader,
+        reader: &mut R,
+        known: fn(&mut Load<P::Frame>) -> &mut Known<R>,
         verify: bool,
     ) -> Result<(), Wrong> {
         let queue = &self.conns[id].recv;
@@ -91,8 +137,22 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 taken += sure;
                 continue;
             }
+            let load = &mut self.load;
             let next = front(queue, &self.arena, taken, |bytes| {
-                reader.next(bytes, &mut self.load.heads)
+                if taken > 0 || reader.has_head() {
+                    return reader.next(bytes, &mut load.heads);
+                }
+                if let Some((behind, len)) = known(load).find(bytes) {
+                    *reader = behind;
+                    return Ok(Piece::Head { len: len as usize });
+                }
+                let next = reader.next(bytes, &mut load.heads);
+                if let Ok(Piece::Head { len }) = next
+                    && reader.has_head()
+                {
+                    known(load).note(&bytes[..len], *reader);
+                }
+                next
             });
             let next = match next {
                 Ok(Piece::Incomplete) => {
@@ -164,4 +224,37 @@ fn is_pattern<F: Frame>(
 
 fn bytes<'a, F: Frame>(piece: &port::Piece<'a, F>) -> &'a [u8] {
     &piece.frame.data()[piece.offset as usize..(piece.offset + piece.len) as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A head that is only alike is read as what it is.
+    #[test]
+    fn a_head_is_known_again_as_a_whole_only() {
+        let mut heads = Heads::new();
+        let mut known = Known::default();
+        let first = b"POST /10 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
+        let mut reader = RequestReader::new();
+        assert!(known.find(first).is_none());
+        let read = reader.next(first, &mut heads);
+        assert_eq!(read, Ok(Piece::Head { len: first.len() }));
+        known.note(first, reader);
+        let with_body = [&first[..], b"abc"].concat();
+        for bytes in [&first[..], &with_body] {
+            let (behind, len) = known.find(bytes).unwrap();
+            assert_eq!(len, first.len() as u64);
+            assert_eq!(behind.asked(), reader.asked());
+            assert_eq!(behind.data_left(), 3);
+        }
+        for other in [
+            &first[..first.len() - 1],
+            b"POST /11 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n",
+            b"POST /10 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nA: b\r\n\r\n",
+            b"",
+        ] {
+            assert!(known.find(other).is_none(), "{other:?}");
+        }
+    }
 }

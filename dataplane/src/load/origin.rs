@@ -129,7 +129,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             return None;
         }
         let knew = reader.asked().is_some();
-        if let Err(wrong) = self.read_message(id, &mut reader, false) {
+        if let Err(wrong) = self.read_message(id, &mut reader, |load| &mut load.requests, false) {
             self.counters[Counter::Requests] += u64::from(!knew);
             return Some(refused(wrong));
         }

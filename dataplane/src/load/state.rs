@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use super::Heads;
 use super::client::Clients;
 use super::frames::PatternFrames;
+use super::incoming::Known;
 use super::plan::OriginListener;
 use super::replies::Replies;
+use super::request::RequestReader;
+use super::response::ResponseReader;
 use super::sample::Sample;
 use crate::port::Frame;
 use crate::settings::{PortId, Settings};
@@ -27,6 +30,9 @@ pub(crate) struct Load<F> {
     /// For reading heads, and gathering those that lie in several frames.
     pub(super) heads: Heads,
     pub(super) gather: Vec<u8>,
+    /// What the last heads said.
+    pub(super) requests: Known<RequestReader>,
+    pub(super) responses: Known<ResponseReader>,
 }
 
 impl<F: Frame> Load<F> {
@@ -40,6 +46,8 @@ impl<F: Frame> Load<F> {
             samples: Vec::new(),
             heads: Heads::new(),
             gather: Vec::new(),
+            requests: Known::default(),
+            responses: Known::default(),
         }
     }
 

@@ -327,7 +327,7 @@ fn ranges_of_addresses() {
         ("fd00::ff:fffe", false),
         ("fd00::ff:ffff", true),
         ("fd00::100:0", true),
-        ("fd00::100:1", false),
+        ("fd00::100:5", false),
     ] {
         assert_eq!(link.owns(ip(address)), owned, "{address}");
         match ip(address) {
