@@ -7,12 +7,14 @@ mod any_port;
 mod clock;
 mod crew;
 mod error;
+mod idle;
 mod movers;
 mod pacer;
 mod ports;
 mod record;
 mod rings;
 mod stats;
+mod tick_clock;
 mod worker;
 
 use std::hash::{BuildHasher, RandomState};
@@ -26,7 +28,7 @@ use dataplane::team::{PARCELS, Team};
 use dpdk::{ClassConfig, Eal, Job, LcoreId, MbufPool, PoolConfig};
 
 use crate::access_log::AccessLog;
-use crate::cli::{AcceleratorOptions, Mover};
+use crate::cli::{AcceleratorOptions, Idle, Mover};
 use crate::config::{Config, MemorySettings};
 use crate::eal_args::EalArgs;
 use crate::signals::Signals;
@@ -51,6 +53,8 @@ pub struct Launch {
     pub stats_interval: Option<Duration>,
     /// Least time between the beginnings of two turns under load, in µs.
     pub coalesce_us: u32,
+    /// What workers do while no packet comes; `None`: what suits their ports.
+    pub idle: Option<Idle>,
     /// The access log, running since before EAL.
     pub access_log: Option<AccessLog>,
     /// SIGTERM, SIGINT and SIGHUP.
@@ -88,6 +92,7 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
             settings: Arc::clone(&settings),
             mover,
             coalesce_us: launch.coalesce_us,
+            idle: launch.idle.unwrap_or(Idle::Spin),
             rings: Rings::new(settings.limits.session_buffer, huge).map_err(StartError::Rings)?,
             seed: secret(),
             access_log: launch.access_log.as_ref().map(AccessLog::sender),
@@ -95,6 +100,8 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
             team,
             member,
             counters: shared,
+            ticks_per_second: eal.ticks_per_second(),
+            alone: lcores.len() == 1,
         });
     }
     let stats = launch

@@ -3,11 +3,12 @@
 use smoltcp::socket::tcp;
 
 use crate::conn::Ending;
-use crate::counters::{Counter, Drop};
+use crate::counters::{Counter, Drop, Stage};
 use crate::flow_table::ConnId;
 use crate::mover::Mover;
 use crate::port::{FramePool, Port};
 use crate::proxy::Role;
+use crate::settings::PortId;
 use crate::timer_wheel::TimerId;
 use crate::worker::{TIMERS_PER_TURN, Worker, tcp_timer};
 
@@ -21,8 +22,12 @@ const MOST_PIECES: usize = 65_536 / 256;
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Asks the connections on the list for packets, and hands these to the devices.
-    pub(super) fn send(&mut self) -> bool {
-        let any = !self.egress.is_empty();
+    pub(super) fn send(&mut self) {
+        if !self.egress.is_empty() {
+            self.found();
+        }
+        // What came since the sessions: windows and timers.
+        self.close(Stage::Rest);
         let mut listed = std::mem::take(&mut self.egress);
         for &id in &listed {
             self.conns[id].egress_listed = false;
@@ -34,10 +39,23 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         // What did not fit, or was listed meanwhile, is for the next turn.
         listed.append(&mut self.egress);
         self.egress = listed;
+        self.close(Stage::Egress);
         for lane in &mut self.lanes {
             lane.port.tx_flush();
         }
-        any
+        self.close(Stage::Tx);
+    }
+
+    /// Whether a port has room for `packets` more, flushed if need be.
+    fn make_room(&mut self, port: PortId, packets: usize) -> bool {
+        let lane = usize::from(port.0);
+        if self.lanes[lane].port.tx_room() >= packets {
+            return true;
+        }
+        self.close(Stage::Egress);
+        self.lanes[lane].port.tx_flush();
+        self.close(Stage::Tx);
+        self.lanes[lane].port.tx_room() >= packets
     }
 
     fn send_from(&mut self, id: ConnId) {
@@ -54,20 +72,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             .stack
             .probe(&mut self.conns[id], self.now);
         for round in 0.. {
-            let lane = &mut self.lanes[usize::from(port.0)];
-            if round == PACKETS_PER_CONN {
+            // A segment of many pieces takes several packets.
+            let caps = self.lanes[usize::from(port.0)].port.caps();
+            let room = 1 + MOST_PIECES / caps.max_pieces.max(1);
+            if round == PACKETS_PER_CONN || !self.make_room(port, room) {
                 self.list_egress(id);
                 break;
             }
-            // A segment of many pieces takes several packets.
-            let room = 1 + MOST_PIECES / lane.port.caps().max_pieces.max(1);
-            if lane.port.tx_room() < room {
-                lane.port.tx_flush();
-                if lane.port.tx_room() < room {
-                    self.list_egress(id);
-                    break;
-                }
-            }
+            let lane = &mut self.lanes[usize::from(port.0)];
             lane.stack.egress(self.now, &mut self.conns[id].set);
             if !lane.stack.device.has_emitted() {
                 break;
@@ -134,12 +146,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 
     /// Fires the timers that are due.
-    pub(super) fn expire(&mut self) -> bool {
+    pub(super) fn expire(&mut self) {
         let mut fired = std::mem::take(&mut self.fired);
         let _ = self
             .timers
             .expire(self.now, TIMERS_PER_TURN, |timer| fired.push(timer));
-        let any = !fired.is_empty();
+        if !fired.is_empty() {
+            self.found();
+        }
         for &TimerId(timer) in &fired {
             let id = ConnId(timer / 2);
             if self.conns[id].key.is_none() {
@@ -153,7 +167,6 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
         fired.clear();
         self.fired = fired;
-        any
     }
 
     /// Whether a connection has given everything it has to the peer, whose FIN alone is missing, or

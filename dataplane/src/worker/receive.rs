@@ -5,7 +5,7 @@ use smoltcp::socket::tcp;
 use crate::checksum::{Sum, pseudo_header};
 use crate::classify::{ETHERNET, Packet, Segment, TcpFlags, classify};
 use crate::conn::Ending;
-use crate::counters::{Counter, Drop};
+use crate::counters::{Counter, Drop, Stage};
 use crate::flow_table::ConnId;
 use crate::mover::Mover;
 use crate::port::{Frame, FrameClass, FramePool, Port, RxChecksum, RxPacket};
@@ -32,6 +32,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             // taken: the packets wait in the device, and their senders slow down.
             let here = &mut self.lanes[lane];
             if here.port.tx_room() < here.port.caps().max_burst {
+                // A look at the device that is part of receiving: it is seldom.
                 here.port.tx_flush();
                 if here.port.tx_room() < here.port.caps().max_burst {
                     continue;
@@ -48,6 +49,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 // More wait in the device.
                 self.openings.sated();
             }
+            let any = !burst.packets.is_empty();
+            if any {
+                self.account.open();
+            }
+            self.close(Stage::Rx);
             received += burst.packets.len() as u32;
             let mut frames = burst.frames.drain(..);
             for packet in burst.packets.drain(..) {
@@ -63,6 +69,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             drop(frames);
             self.lanes[lane].burst = burst;
+            if any {
+                self.close(Stage::Ingress);
+            }
         }
         received
     }
