@@ -229,6 +229,12 @@ pub trait Port {
     /// is offered again at the next flush; nothing is dropped.
     fn tx_flush(&mut self);
 
+    /// Whether packets are queued that the device did not take at the last flush: somebody has to flush
+    /// again. A port that cannot tell keeps its worker from sleeping.
+    fn tx_waits(&self) -> bool {
+        true
+    }
+
     /// The device's own counters. May be slow: not for every turn.
     fn stats(&mut self) -> PortStats;
 

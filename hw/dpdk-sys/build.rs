@@ -52,6 +52,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_tx_queue_setup",
     "rte_get_main_lcore",
     "rte_get_next_lcore",
+    "rte_get_tsc_hz",
     "rte_lcore_id",
     "rte_lcore_to_socket_id",
     "rte_log_cur_msg_loglevel",
@@ -64,6 +65,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_free_seg",
     "rte_pktmbuf_pool_create",
+    "rte_rdtsc",
     "rte_strerror",
     "setvbuf",
 ];

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* fopencookie(3) */
 #include <stdio.h>
 
+#include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_devargs.h>
 #include <rte_dmadev.h>
