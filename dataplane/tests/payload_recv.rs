@@ -164,6 +164,9 @@ impl Bench {
         let head = self.queue.contiguous(&self.arena, &mut self.scratch, limit);
         assert!(head.len() >= limit.min(whole.len()), "all, or the limit");
         assert_eq!(head, &whole[..head.len()]);
+        let front = self.queue.front(&self.arena);
+        assert_eq!(front, &whole[..front.len()]);
+        assert_eq!(front.is_empty(), whole.is_empty());
     }
 
     fn check(&self) {

@@ -116,6 +116,12 @@ impl RecvQueue {
             .pieces(arena, None, self.consumed + skip, self.readable)
     }
 
+    /// The readable bytes that lie together at the front of the first frame.
+    pub fn front<'a, F: Frame>(&self, arena: &'a SpanArena<F>) -> &'a [u8] {
+        let first = self.readable_pieces(arena, 0).next();
+        first.map_or(&[], |first| piece_bytes(&first))
+    }
+
     /// The readable bytes if they lie together at the front of one frame, or else as much of them
     /// as `scratch` gathers (at most `limit` bytes).
     pub fn contiguous<'a, F: Frame>(

@@ -3,7 +3,7 @@
 use super::exchange::Exchange;
 use super::outcome::first_line;
 use super::saved::SavedId;
-use super::{Body, ReplyState, Role};
+use super::{Body, ReplyState, Role, find_head};
 use crate::conn::Ending;
 use crate::counters::{Counter, LocalReply, Responses, Stage};
 use crate::flow_table::ConnId;
@@ -203,10 +203,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         };
         let mut gather = std::mem::take(&mut self.proxy.gather);
         let limits = self.proxy.limits;
-        let bytes = conn
-            .recv
-            .contiguous(&self.arena, &mut gather, limits.max_head as usize + 2);
-        let step = match scan.find_end(bytes, &limits) {
+        let (bytes, end) = find_head(&conn.recv, &self.arena, scan, &limits, &mut gather);
+        let step = match end {
             Ok(Some(range)) => {
                 let skip = range.start;
                 let end = range.end;

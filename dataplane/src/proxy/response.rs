@@ -2,7 +2,7 @@
 
 use super::exchange::{Body, ReplyState};
 use super::pump::Pumped;
-use super::{ClientState, Role};
+use super::{ClientState, Role, find_head};
 use crate::conn::Ending;
 use crate::counters::{LocalReply, Responses};
 use crate::flow_table::ConnId;
@@ -19,7 +19,6 @@ use smoltcp::socket::tcp;
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Looks whether the response's head has come, and sends it on.
     pub(super) fn await_response(&mut self, id: ConnId, upstream: ConnId) -> HeadStep {
-        let settings = self.settings.clone();
         let limits = self.proxy.limits;
         let (client_conn, conn) = self.conns.pair(id, upstream);
         let Role::Client(client) = &mut client_conn.role else {
@@ -32,12 +31,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             return HeadStep::Over;
         };
         let mut gather = std::mem::take(&mut self.proxy.gather);
-        let bytes = conn
-            .recv
-            .contiguous(&self.arena, &mut gather, limits.max_head as usize + 2);
+        let (bytes, end) = find_head(&conn.recv, &self.arena, scan, &limits, &mut gather);
         exchange.answered |= !bytes.is_empty();
         let mut out = std::mem::take(&mut self.proxy.out);
-        let found = match scan.find_end(bytes, &limits) {
+        let found = match end {
             Ok(None) => Ok(None),
             Err(error) => Err(error),
             Ok(Some(range)) => {
@@ -82,7 +79,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                                 parsed,
                                 line,
                                 &ResponseRewrite {
-                                    forwarding: &settings.forwarding,
+                                    forwarding: &self.settings.forwarding,
                                     client_version: exchange.version,
                                     body: if dechunk {
                                         BodyFraming::UntilClose

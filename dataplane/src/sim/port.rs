@@ -49,6 +49,8 @@ pub struct PortOptions {
     pub verifies: bool,
     /// Most packets of a burst.
     pub max_burst: usize,
+    /// Most pieces of a packet beside its headers.
+    pub max_pieces: usize,
     /// Packets the transmit queue holds.
     pub tx_queue: usize,
     /// Most packets the device takes at one flush.
@@ -72,6 +74,7 @@ impl Default for PortOptions {
             split: Split::Whole,
             verifies: false,
             max_burst: 32,
+            max_pieces: 40,
             tx_queue: 256,
             tx_per_flush: usize::MAX,
             rx_ring: 32,
@@ -128,7 +131,7 @@ impl SimPort {
             mtu: options.mtu,
             tx_tcp_checksum: options.tx_tcp_checksum,
             tso_v4: options.tso_v4,
-            max_pieces: 40,
+            max_pieces: options.max_pieces,
             max_burst: options.max_burst,
         };
         let posted = SimPool::new(options.rx_ring, options.rx_ring);

@@ -20,6 +20,11 @@ const PACKETS_PER_CONN: usize = 64;
 /// (`proxy::pump::SMALL_RUN`).
 const MOST_PIECES: usize = 65_536 / 256;
 
+/// The packets that a segment takes at most: one of many pieces takes several.
+fn room_for_segment(max_pieces: usize) -> usize {
+    1 + MOST_PIECES / max_pieces.max(1)
+}
+
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Asks the connections on the list for packets, and hands these to the devices.
     pub(super) fn send(&mut self) {
@@ -46,16 +51,20 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.close(Stage::Tx);
     }
 
-    /// Whether a port has room for `packets` more, flushed if need be.
-    fn make_room(&mut self, port: PortId, packets: usize) -> bool {
+    /// Whether a port has room for the packets of a segment, flushed if need be.
+    fn make_room(&mut self, port: PortId) -> bool {
         let lane = usize::from(port.0);
-        if self.lanes[lane].port.tx_room() >= packets {
+        let wanted = room_for_segment(self.lanes[lane].port.caps().max_pieces);
+        if self.lanes[lane].port.tx_room() >= wanted {
             return true;
         }
         self.close(Stage::Egress);
         self.lanes[lane].port.tx_flush();
         self.close(Stage::Tx);
-        self.lanes[lane].port.tx_room() >= packets
+        let port = &mut self.lanes[lane].port;
+        let room = port.tx_room();
+        // A queue that is empty will not get longer: what the segment really takes may well fit.
+        room >= wanted || (room > 0 && !port.tx_waits())
     }
 
     fn send_from(&mut self, id: ConnId) {
@@ -71,26 +80,40 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.lanes[usize::from(port.0)]
             .stack
             .probe(&mut self.conns[id], self.now);
+        let mut due = self.tcp_deadline(id);
         for round in 0.. {
-            // A segment of many pieces takes several packets.
-            let caps = self.lanes[usize::from(port.0)].port.caps();
-            let room = 1 + MOST_PIECES / caps.max_pieces.max(1);
-            if round == PACKETS_PER_CONN || !self.make_room(port, room) {
+            // TCP knows that it has nothing to send: asking it for a segment would cost as much again.
+            if due.is_none_or(|at| at > self.now) {
+                break;
+            }
+            if round == PACKETS_PER_CONN || !self.make_room(port) {
                 self.list_egress(id);
                 break;
             }
             let lane = &mut self.lanes[usize::from(port.0)];
             lane.stack.egress(self.now, &mut self.conns[id].set);
-            if !lane.stack.device.has_emitted() {
+            let emitted = lane.stack.device.has_emitted();
+            if emitted {
+                self.emit(port, Some(id), mac);
+            }
+            due = self.tcp_deadline(id);
+            if !emitted {
                 break;
             }
-            self.emit(port, Some(id), mac);
         }
-        self.settle(id);
+        self.settle(id, due);
     }
 
-    /// After a connection was asked: end it, or note when it wants to be asked again.
-    fn settle(&mut self, id: ConnId) {
+    /// When TCP wants to be asked for a segment of a connection, in ms.
+    fn tcp_deadline(&mut self, id: ConnId) -> Option<u64> {
+        let conn = &self.conns[id];
+        let lane = &mut self.lanes[usize::from(conn.port.0)];
+        lane.stack.deadline(self.now, &conn.set)
+    }
+
+    /// After a connection was asked: end it, or note when it wants to be asked again; for TCP's own
+    /// reasons that is `due`.
+    fn settle(&mut self, id: ConnId, due: Option<u64>) {
         let conn = &mut self.conns[id];
         match conn.socket().state() {
             tcp::State::Closed if conn.egress_listed => {}
@@ -113,7 +136,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
         let conn = &mut self.conns[id];
         let lane = &mut self.lanes[usize::from(conn.port.0)];
-        match lane.stack.wake_at(conn, self.now) {
+        match lane.stack.wake_at(conn, due, self.now) {
             Some(at) if at <= self.now => self.timers.arm(tcp_timer(id), self.now + 1),
             Some(at) => self.timers.arm(tcp_timer(id), at),
             None => self.timers.disarm(tcp_timer(id)),
