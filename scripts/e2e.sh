@@ -33,7 +33,7 @@ suite() {
     shift
     mkdir -p "$RUN/suite"
     attend in_ns client env E2E_LAB="$LAB" E2E_RUN="$RUN/suite" E2E_PROXY="$PROXY" E2E_TALLY="$RUN/tally" \
-        E2E_LOAD_CPUS="$LOAD_CPUS" E2E_PROXY_CPU="$PROXY_CPU" \
+        E2E_MOVER="${MOVER:-mem}" E2E_LOAD_CPUS="$LOAD_CPUS" E2E_PROXY_CPU="$PROXY_CPU" \
         E2E_COMMAND="$(printf '%q ' "${MINIVOY[@]}")" "${settings[@]}" \
         taskset -c "$LOAD_CPUS" python3 -B "$ROOT/tests/e2e/run.py" "$@" || true
 }

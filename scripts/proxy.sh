@@ -1,8 +1,8 @@
 # The proxy under test and the load on it, for scripts that have sourced lib.sh. PROXY says which:
 # `minivoy`, or `nginx`, which proves the lab itself.
 
-# What stands before minivoy on its command line (see prepare_mover).
-MOVER_ENV=()
+# What stands before minivoy on its command line, and behind (see prepare_mover).
+MOVER_ENV=() MOVER_ARGS=()
 
 # Who holds the proxy's addresses (see lab_up).
 proxy_owner() { [ "$PROXY" = minivoy ] && echo port || echo kernel; }
@@ -31,7 +31,7 @@ prepare_proxy_memory() {
 # The command line that runs minivoy with a configuration, in MINIVOY.
 minivoy_command() {
     MINIVOY=("${MOVER_ENV[@]}" "$(release_dir)/minivoy" -l "$PROXY_CPU" --no-pci "${EAL_MEMORY[@]}"
-        --file-prefix "$LAB" -- --config "$1" --mover "${MOVER:-mem}")
+        --file-prefix "$LAB" -- --config "$1" --mover "${MOVER:-mem}" "${MOVER_ARGS[@]}")
 }
 
 # start_proxy CONFIG: CONFIG is minivoy's; nginx has the same in scripts/peers/nginx.conf.
@@ -77,10 +77,12 @@ run_wrk() {
 # prepare_mover MOVER WORKERS: what a mover needs beside minivoy, in MOVER_ENV (for env(1)): for dsa the
 # modelled work queues, preloaded, since the lab has no accelerator.
 prepare_mover() {
-    MOVER_ENV=()
+    MOVER_ENV=() MOVER_ARGS=()
+    # The model has no core of its own: it is late when others are busy there.
+    case $1 in dsa | dsa-model) MOVER_ARGS=(--dsa-deadline 1000) ;; esac
     [ "$1" = dsa ] || return 0
     (cd "$ROOT" && cargo build -q --release -p dsa-preload) || die "the model does not build"
     model_tree "$RUN/dsa" "$2" minivoy
     MOVER_ENV=(env "LD_PRELOAD=$(release_dir)/libdsa_preload.so"
-        "DSA_DEV_PATH=$RUN/dsa/dev" "DSA_SYSFS_PATH=$RUN/dsa/sys")
+        DSA_MODEL_DIRECT=1 "DSA_DEV_PATH=$RUN/dsa/dev" "DSA_SYSFS_PATH=$RUN/dsa/sys")
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged: formatting, lints, unit and simulator tests,
 # DPDK's test of DMA devices on the modelled accelerator, the relay's tests, the wire lab, end-to-end
-# tests in network namespaces. Needs root for the last three.
+# tests in network namespaces, those of load again with the modelled accelerator. Needs root for the last three.
 #
 #   sudo scripts/test.sh
 #
@@ -27,4 +27,7 @@ step "$ROOT/scripts/dmadev.sh"
 step cargo test -q -p relay --test namespaces -- --ignored
 step "$ROOT/scripts/wire.sh"
 step "$ROOT/scripts/e2e.sh"
+for mover in dsa-model dsa; do
+    step env MOVER=$mover "$ROOT/scripts/e2e.sh" accelerator: load:
+done
 say "all passed"

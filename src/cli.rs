@@ -1,11 +1,6 @@
 //! The command line: `minivoy [EAL options] -- [minivoy options]`.
 //!
-//! Everything before the first `--` belongs to DPDK's environment abstraction layer (EAL) and is
-//! handed to it as it stands; everything after it is minivoy's own. This is how DPDK programs are
-//! started (DPDK "Getting Started Guide for Linux", EAL parameters), so what operators know holds.
-//!
-//! What people get wrong is an option in the wrong half. Both halves are looked through for the
-//! other's options, and the error says what to type.
+//! [`crate::halves`] divides it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 
 use crate::eal_args;
+use crate::halves::{Halves, UsageError, one_line};
 
 /// What `--help` says about the half that is EAL's.
 const EAL_HELP: &str = "\
@@ -65,6 +61,7 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Mover::Mem)]
     pub mover: Mover,
 
+    /// How the accelerator is used
     #[command(flatten)]
     pub accelerator: AcceleratorOptions,
 
@@ -123,11 +120,17 @@ impl Options {
 /// the frame it came in (`ZeroCopy`), or copied by an accelerator (`Dsa`) or a model of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mover {
+    /// Copied by the CPU
     Mem,
+    /// Sent from the frame it came in
     ZeroCopy,
+    /// Copied by an Intel DSA work queue
     Dsa,
+    /// Copied by a software model of one
     DsaModel,
+    /// Copied by a DMA device that DPDK drives
     Dmadev,
+    /// By DSA if each worker can have a queue, else by the CPU
     Auto,
 }
 
@@ -135,7 +138,9 @@ pub enum Mover {
 /// sleep after a while (`Adaptive`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Idle {
+    /// Look for packets all the time
     Spin,
+    /// Sleep after a while without any
     Adaptive,
 }
 
@@ -159,6 +164,11 @@ pub struct AcceleratorOptions {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub dsa_batch: u32,
 
+    /// While the device or hundreds of exchanges keep everybody waiting anyway, a batch of fewer than
+    /// 16 jobs waits so long for more; 0: never
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    pub dsa_gather_us: u32,
+
     /// Milliseconds after which a batch is late and the CPU copies in its place
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub dsa_deadline: u32,
@@ -167,7 +177,9 @@ pub struct AcceleratorOptions {
 /// Form of the access log: Common Log Format, or a JSON object a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AccessLogFormat {
+    /// Common Log Format
     Common,
+    /// A JSON object a line
     Json,
 }
 
@@ -185,49 +197,20 @@ pub enum Command {
     },
 }
 
-/// A command line that cannot be used: one line that says what to type.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(String);
-
 /// Reads the command line, the program's name first.
 ///
 /// # Errors
 /// [`UsageError`] when an option is unknown, lacks its value, stands in the wrong half, or when
 /// `--config` is missing.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let mut args = args.into_iter();
-    let program = args.next().unwrap_or_else(|| "minivoy".into());
-    let mut eal = vec![program.to_string_lossy().into_owned()];
-    let mut own = vec![program];
-    let mut split = false;
-    for arg in args {
-        if split {
-            own.push(arg);
-        } else if arg == "--" {
-            split = true;
-        } else {
-            eal.push(arg.into_string().map_err(|arg| {
-                UsageError(format!(
-                    "EAL option {} is not UTF-8 text",
-                    arg.to_string_lossy()
-                ))
-            })?);
-        }
-    }
-
-    match eal_args::help_or_version(&eal[1..]) {
+    let halves = Halves::divide(args, "minivoy")?;
+    match eal_args::help_or_version(&halves.eal[1..]) {
         Some(eal_args::Ask::Help) => return Ok(Command::Print(help())),
         Some(eal_args::Ask::Version) => return Ok(Command::Print(version())),
         None => {}
     }
-    if let Some(option) = eal[1..].iter().find(|arg| is_own_option(arg)) {
-        return Err(UsageError(format!(
-            "{option} is minivoy's own option and belongs after `--`: \
-             minivoy [EAL options] -- {option} …"
-        )));
-    }
-    if !split {
+    halves.check_eal(&Options::command(), "minivoy")?;
+    if !halves.split {
         return Err(UsageError(
             "no `--` on the command line: type `minivoy [EAL options] -- --config PATH` \
              (`minivoy --help` explains both halves)"
@@ -235,12 +218,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
         ));
     }
 
-    match Options::try_parse_from(&own) {
-        Ok(options) => Ok(Command::Run { eal, options }),
+    match Options::try_parse_from(&halves.own) {
+        Ok(options) => Ok(Command::Run {
+            eal: halves.eal,
+            options,
+        }),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp => Ok(Command::Print(help())),
             ErrorKind::DisplayVersion => Ok(Command::Print(version())),
-            kind => Err(one_line(&error, kind, &own)),
+            _ => Err(one_line(&error, &halves.own, "minivoy")),
         },
     }
 }
@@ -252,46 +238,6 @@ fn help() -> String {
 
 fn version() -> String {
     format!("minivoy {}\n", env!("CARGO_PKG_VERSION"))
-}
-
-/// Whether `arg`, found before `--`, is one of minivoy's options. `--log-level` exists in both.
-fn is_own_option(arg: &str) -> bool {
-    let Some(name) = arg.strip_prefix("--") else {
-        return false;
-    };
-    let name = name.split('=').next().unwrap_or(name);
-    name != "log-level"
-        && Options::command()
-            .get_arguments()
-            .any(|own| own.get_long() == Some(name))
-}
-
-/// clap's message on a single line, without the usage text, and with a hint when the option is
-/// one of EAL's.
-fn one_line(error: &clap::Error, kind: ErrorKind, own: &[OsString]) -> UsageError {
-    let rendered = error.render().to_string();
-    let message: Vec<&str> = rendered
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
-        .collect();
-    let mut message = message.join(" ").replace(" tip: ", "; ");
-    if let Some(text) = message.strip_prefix("error: ") {
-        message = text.to_owned();
-    }
-    if kind == ErrorKind::UnknownArgument
-        && let Some(option) = own[1..]
-            .iter()
-            .filter_map(|arg| arg.to_str())
-            .find(|arg| eal_args::is_eal_option(arg))
-    {
-        message = format!(
-            "{option} is an EAL option and belongs before `--`: \
-             minivoy {option} … -- [minivoy options]"
-        );
-    }
-    UsageError(message)
 }
 
 #[cfg(test)]
@@ -352,6 +298,7 @@ mod tests {
                     dma_device: Vec::new(),
                     dsa_threshold: 512,
                     dsa_batch: 64,
+                    dsa_gather_us: 2000,
                     dsa_deadline: 20,
                 },
                 check: false,

@@ -7,7 +7,7 @@
 
 mod bounds;
 mod frames;
-mod parse;
+pub mod parse;
 mod ports;
 mod resolve;
 mod schema;

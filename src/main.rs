@@ -9,25 +9,18 @@
     reason = "a program's messages to the person who started it"
 )]
 
-mod access_log;
-mod cli;
-mod config;
-mod eal_args;
-mod preflight;
-mod signals;
-mod system;
-
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-use access_log::AccessLog;
-use cli::{Command, Options};
-use config::Config;
 use dsa::sysfs::Tree;
-use eal_args::EalArgs;
-use preflight::{Level, Sources};
-use signals::Signals;
+use minivoy::access_log::AccessLog;
+use minivoy::cli::{self, Command, Options};
+use minivoy::config::{self, Config};
+use minivoy::eal_args::EalArgs;
+use minivoy::preflight::{self, Level, Sources};
+use minivoy::signals::Signals;
+use minivoy::system;
 
 /// Exit status when something failed at the start or while running.
 const FAILED: u8 = 1;

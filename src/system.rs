@@ -3,33 +3,31 @@
 //! [`run`] is to be read from top to bottom: it is the life of the process once the command line
 //! and the configuration were found good. What it makes first it takes down last.
 
-mod any_port;
-mod clock;
-mod crew;
-mod error;
+pub mod any_port;
+pub mod clock;
+pub mod crew;
+pub mod error;
 mod idle;
+pub mod lcores;
 mod movers;
-mod pacer;
-mod ports;
+pub mod pacer;
+pub mod ports;
 mod record;
-mod rings;
+pub mod rings;
 mod stats;
 mod tick_clock;
 mod worker;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::bounded;
 use dataplane::counters::SharedCounters;
-use dataplane::port::{FrameClass, FramePool, PoolLevel};
 use dataplane::team::{PARCELS, Team};
-use dpdk::{ClassConfig, Eal, Job, LcoreId, MbufPool, PoolConfig};
+use dpdk::Eal;
 
 use crate::access_log::AccessLog;
 use crate::cli::{AcceleratorOptions, Idle, Mover};
-use crate::config::{Config, MemorySettings};
+use crate::config::Config;
 use crate::eal_args::EalArgs;
 use crate::signals::Signals;
 use rings::Rings;
@@ -69,7 +67,7 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     let arguments = &launch.eal[1..];
     let eal = Eal::init(arguments)?;
     let lcores = eal.lcores();
-    let pools = make_pools(&eal, &lcores, launch.config.memory)?;
+    let pools = lcores::make_pools(&eal, &lcores, launch.config.memory)?;
     let ports = ports::open(&eal, &launch.config, &pools)?;
 
     let movers = movers::plan(&eal, &lcores, launch.mover, &launch.accelerator)?;
@@ -94,7 +92,7 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
             coalesce_us: launch.coalesce_us,
             idle: launch.idle.unwrap_or(Idle::Spin),
             rings: Rings::new(settings.limits.session_buffer, huge).map_err(StartError::Rings)?,
-            seed: secret(),
+            seed: lcores::secret(),
             access_log: launch.access_log.as_ref().map(AccessLog::sender),
             signals: launch.signals.clone(),
             team,
@@ -109,7 +107,10 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
         .map(|interval| Stats::start(&eal, interval, counters.clone()))
         .transpose()?;
 
-    let outcome = run_workers(&eal, plans);
+    let jobs = plans
+        .into_iter()
+        .map(|plan| (plan.lcore, move || plan.run()));
+    let outcome = lcores::run(&eal, jobs.collect());
 
     if let Some(stats) = stats {
         stats.finish();
@@ -127,91 +128,6 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     for line in stats::shares(&counters) {
         log::info!("{line}");
     }
-    let returned = check_frames(&lcores, &pools);
+    let returned = lcores::check_frames(&lcores, &pools);
     outcome.and(returned)
-}
-
-/// A pool for each worker, on the NUMA node of its lcore.
-fn make_pools(
-    eal: &Eal,
-    lcores: &[LcoreId],
-    memory: MemorySettings,
-) -> Result<Vec<MbufPool>, StartError> {
-    let sizes = PoolConfig::default();
-    let sizes = PoolConfig {
-        small: ClassConfig {
-            count: memory.small_frames,
-            ..sizes.small
-        },
-        large: ClassConfig {
-            count: memory.large_frames,
-            ..sizes.large
-        },
-        ..sizes
-    };
-    let pools = lcores.iter().enumerate().map(|(index, &lcore)| {
-        let name = format!("worker{index}");
-        MbufPool::new(eal, &name, eal.socket_of(lcore), &sizes)
-    });
-    Ok(pools.collect::<Result<_, _>>()?)
-}
-
-/// Runs each worker on its lcore and waits until all have ended. The first plan is that of the main
-/// lcore, whose thread is this one: it comes last.
-fn run_workers(eal: &Eal, plans: Vec<Plan>) -> Result<(), StartError> {
-    let (outcomes, ended) = bounded(plans.len());
-    let mut jobs = Vec::with_capacity(plans.len());
-    for plan in plans.into_iter().rev() {
-        let outcomes = outcomes.clone();
-        jobs.push(eal.run_on(plan.lcore, move || {
-            // There is room for all of them.
-            let _sent = outcomes.send(plan.run());
-        })?);
-    }
-    drop(outcomes);
-    // All are waited for, whatever became of the first.
-    let waited: Vec<_> = jobs.into_iter().map(Job::wait).collect();
-    let outcomes: Vec<_> = ended.iter().collect();
-    outcomes.into_iter().collect::<Result<(), _>>()?;
-    waited.into_iter().collect::<Result<(), _>>()?;
-    Ok(())
-}
-
-/// Says for each worker whether its frames are all back. Nothing that could hold one is left: ports
-/// and devices have been closed with the workers.
-fn check_frames(lcores: &[LcoreId], pools: &[MbufPool]) -> Result<(), StartError> {
-    let mut missing = 0;
-    for (index, (lcore, pool)) in lcores.iter().zip(pools).enumerate() {
-        let levels = [FrameClass::Small, FrameClass::Large].map(|class| pool.level(class));
-        let [small, large] = levels;
-        let line = format!(
-            "worker {index} (lcore {}): ended; frames returned: small {} of {}, large {} of {}",
-            lcore.number(),
-            small.free,
-            small.total,
-            large.free,
-            large.total,
-        );
-        let lost: u32 = levels.iter().map(lost).sum();
-        if lost == 0 {
-            log::info!("{line}");
-        } else {
-            log::error!("{line}: {lost} missing");
-        }
-        missing += lost;
-    }
-    if missing == 0 {
-        Ok(())
-    } else {
-        Err(StartError::FramesLost { missing })
-    }
-}
-
-fn lost(level: &PoolLevel) -> u32 {
-    level.total.saturating_sub(level.free)
-}
-
-/// A number nobody can guess: a keyed hash whose key comes from the system's random numbers.
-fn secret() -> u64 {
-    RandomState::new().hash_one(0)
 }

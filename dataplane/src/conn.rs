@@ -171,6 +171,15 @@ impl Conn {
         self.starved = false;
     }
 
+    /// The slot is used over this port from now on.
+    pub fn move_to(&mut self, port: PortId) {
+        if self.port != port {
+            self.port = port;
+            // It may still stand on the other port's list: there it is passed over.
+            self.egress_listed = false;
+        }
+    }
+
     /// Tells TCP of every byte that is in place, as far as it has room, and of the end when that is
     /// next.
     pub fn tell(&mut self) {

@@ -561,10 +561,22 @@ impl Summary {
         };
         write!(
             f,
-            ", accelerator {:.0} jobs/s {:.1} MB/s, {:.1} copies a batch, seen after {:.0} us",
+            ", accelerator {:.0} jobs/s {:.1} MB/s",
             per_second(c[Accelerator::Jobs]),
             per_second(c[Accelerator::Bytes]) / 1e6,
-            mean(c[Accelerator::Batched], c[Accelerator::Batches]),
+        )?;
+        let batches = c[Accelerator::Batches];
+        if batches > 0 {
+            write!(
+                f,
+                ", {:.1} jobs ({:.1} copies) a batch",
+                mean(c[Accelerator::Jobs], batches),
+                mean(c[Accelerator::Batched], batches),
+            )?;
+        }
+        write!(
+            f,
+            ", seen after {:.0} us",
             mean(c[Accelerator::DelayMicros], c[Accelerator::Completions]),
         )?;
         for trouble in [

@@ -17,6 +17,7 @@ pub mod tcp;
 pub mod payload;
 pub mod http1;
 pub mod proxy;
+pub mod load;
 pub mod mover;
 pub mod emit;
 

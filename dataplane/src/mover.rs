@@ -230,6 +230,10 @@ pub trait Mover<F: Frame> {
     /// else. Movers that wait for a device measure their patience with it.
     fn begin_turn(&mut self, _now_us: u64) {}
 
+    /// Says how many exchanges are under way, once a turn: where there are many, a job may wait for
+    /// others to be submitted with, since that is little beside what its exchange waits for its turn.
+    fn note_load(&mut self, _exchanges: u32) {}
+
     /// Takes every job of `batch`, leaving it empty. Jobs that a device has no room for wait inside
     /// the mover.
     fn submit(&mut self, batch: &mut CopyBatch<F>);

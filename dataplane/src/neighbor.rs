@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol};
 
 use crate::counters::Drop;
-use crate::settings::PortSettings;
+use crate::settings::{AddressRange, PortSettings};
 use cache::{Cache, Evidence, Learned, Mac};
 
 /// Questions a port sends in a row before it is held to `QUESTIONS_PER_MS`.
@@ -54,6 +54,8 @@ pub enum Outcome {
 /// that receives it should pass it on to the others, who handle it with a `reply` that does nothing.
 pub struct Neighbors {
     mac: Mac,
+    /// Further own addresses.
+    ranges: Vec<AddressRange>,
     /// Own addresses with their prefix lengths. The last one is the link-local address that is
     /// made from the MAC.
     addresses: Vec<(IpAddr, u8)>,
@@ -86,6 +88,7 @@ impl Neighbors {
         }
         Self {
             mac,
+            ranges: settings.ranges.clone(),
             addresses,
             gateway_v4,
             gateway_v6,
@@ -103,6 +106,12 @@ impl Neighbors {
     /// Whether an address is one of the port's own.
     pub fn owns(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|(own, _)| *own == address)
+            || self.ranges.iter().any(|range| range.contains(address))
+    }
+
+    /// Whether there are addresses beyond those that TCP/IP knows of.
+    pub fn has_ranges(&self) -> bool {
+        !self.ranges.is_empty()
     }
 
     /// Whether a frame with this destination is for the port: its own MAC, broadcast, or the
@@ -118,6 +127,7 @@ impl Neighbors {
             || self
                 .own_v6()
                 .any(|own| destination == multicast_mac(solicited_node(own)))
+            || self.ranges.iter().any(|range| solicits(range, destination))
     }
 
     /// The neighbour to whom a packet for `destination` is to be given: itself when it is on the
@@ -309,6 +319,20 @@ fn link_local(mac: Mac) -> Ipv6Addr {
 fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
+}
+
+/// Whether a multicast group is that of an address in `range`.
+fn solicits(range: &AddressRange, group: Mac) -> bool {
+    let IpAddr::V6(first) = range.first else {
+        return false;
+    };
+    let [a, b, c, low @ ..] = group;
+    let low = low
+        .into_iter()
+        .fold(0, |sum, byte| sum << 8 | u32::from(byte));
+    // Of an address the last 24 bits are in the group's (RFC 4291 section 2.7.1).
+    let distance = low.wrapping_sub(first.to_bits() as u32) & 0xff_ffff;
+    [a, b, c] == [0x33, 0x33, 0xff] && distance < range.count
 }
 
 /// RFC 2464 section 7.

@@ -23,6 +23,11 @@ pub trait Frame: Clone {
 
     /// How many bytes the frame can hold.
     fn capacity(&self) -> usize;
+
+    /// Another owner, as `clone` makes one; `None` when the frame has as many as it can count.
+    fn try_clone(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }
 
 /// Which of a pool's two sizes of frame is wanted.

@@ -2,7 +2,9 @@
 //!
 //! The binary reads it from TOML, the tests write it down directly. Names are Envoy's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::load::{LoadPlan, OriginListener};
 
 /// Index of a port in [`Settings::ports`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +39,10 @@ pub struct Settings {
     pub forwarding: Forwarding,
     /// Whether finished exchanges are reported to the worker's owner for an access log.
     pub access_log: bool,
+    /// Where requests are answered by this worker itself.
+    pub origins: Vec<OriginListener>,
+    /// What this worker's load client does, if it has one.
+    pub load: Option<LoadPlan>,
 }
 
 /// The network identity of a port.
@@ -50,6 +56,40 @@ pub struct PortSettings {
     pub gateways: Vec<IpAddr>,
     /// Neighbours whose Ethernet address is configured instead of asked for.
     pub neighbors: Vec<(IpAddr, [u8; 6])>,
+    /// Further own addresses, as many as one likes: a load client connects from them.
+    pub ranges: Vec<AddressRange>,
+}
+
+/// Addresses that follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    /// The first.
+    pub first: IpAddr,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl AddressRange {
+    /// Whether `address` is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.first, address) {
+            (IpAddr::V4(first), IpAddr::V4(address)) => {
+                address.to_bits().wrapping_sub(first.to_bits()) < self.count
+            }
+            (IpAddr::V6(first), IpAddr::V6(address)) => {
+                address.to_bits().wrapping_sub(first.to_bits()) < u128::from(self.count)
+            }
+            _ => false,
+        }
+    }
+
+    /// The `n`th of them, from 0.
+    pub fn nth(&self, n: u32) -> IpAddr {
+        match self.first {
+            IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits().wrapping_add(n)).into(),
+            IpAddr::V6(first) => Ipv6Addr::from_bits(first.to_bits().wrapping_add(n.into())).into(),
+        }
+    }
 }
 
 /// An address where clients connect, and what is done with their requests.

@@ -1,14 +1,16 @@
 //! A worker: one core's share of everything, and the whole path of a byte on one screen.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::conn::ConnTable;
 use crate::counters::{Counter, Counters, Stage};
 use crate::flow_table::{ConnId, FlowTable};
+use crate::load::Load;
 use crate::mover::{CopyBatch, Done, Mover};
 use crate::neighbor::Neighbors;
 use crate::payload::SpanArena;
-use crate::port::{FramePool, Port, RxBurst};
+use crate::port::{FramePool, Port, PortCaps, RxBurst};
 use crate::proxy::Proxy;
 use crate::settings::Settings;
 use crate::steering::WorkerId;
@@ -22,6 +24,7 @@ mod egress;
 mod handover;
 mod maintain;
 mod neighbors;
+mod open;
 mod receive;
 mod windows;
 
@@ -55,6 +58,14 @@ pub(crate) struct Lane<P: Port> {
     pub burst: RxBurst<P::Frame>,
     /// Connections that wait for the Ethernet address of their next hop.
     pub waiting: Vec<ConnId>,
+    /// Connections that may have something to send.
+    pub egress: VecDeque<ConnId>,
+    /// Room that there must be in the transmit queue before a connection is asked for a segment, in
+    /// packets: for any segment, and for the answers to a burst. Else two engines on one wire could fill
+    /// each other's queues with data, and neither would take any in.
+    pub send_room: usize,
+    /// Since when (in ms) nothing is received because answers would find no room, and how much there is.
+    pub shut: Option<(u64, usize)>,
     /// Whether the link was told about the port's addresses.
     pub announced: bool,
     /// How the port spreads packets, and the workers' mailboxes.
@@ -63,6 +74,26 @@ pub(crate) struct Lane<P: Port> {
     pub strays: u64,
     /// Packets passed on to all workers since mailboxes were last looked into.
     pub relayed: u32,
+}
+
+impl<P: Port> Lane<P> {
+    /// Whether a connection may be asked for a segment.
+    pub fn has_room(&mut self) -> bool {
+        self.port.tx_room() >= self.send_room
+    }
+}
+
+/// Pieces that the largest segment has at most: smaller runs are put together
+/// (`proxy::pump::SMALL_RUN`).
+const MOST_PIECES: usize = 65_536 / 256;
+
+/// [`Lane::send_room`] of a port whose transmit queue holds `queue` packets. A segment of more pieces
+/// than the port takes in a packet takes several. A short queue is used up to its end: what does not
+/// fit even then is sent again by TCP, and counted.
+fn send_room(queue: usize, caps: &PortCaps) -> usize {
+    let answers = caps.max_burst.min(queue.saturating_sub(caps.max_burst));
+    let segment = 1 + MOST_PIECES / caps.max_pieces.max(1);
+    (segment + answers).min(queue)
 }
 
 /// One worker. It owns its ports' queues, its frames, its connections; it shares nothing.
@@ -80,10 +111,10 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) timers: TimerWheel,
     pub(crate) rings: Box<dyn RingSource>,
     pub(crate) proxy: Proxy,
+    /// The load client and the load origin, if it is one.
+    pub(crate) load: Load<P::Frame>,
     /// Connections whose session has something to look at.
     pub(crate) sessions: Vec<ConnId>,
-    /// Connections that may have something to send.
-    pub(crate) egress: Vec<ConnId>,
     /// Connections whose payload waits for free frames.
     pub(crate) starved: Vec<ConnId>,
     /// Timers that have fired in this turn.
@@ -161,7 +192,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             .zip(&settings.ports)
             .zip(parts.team.seats)
             .enumerate()
-            .map(|(index, ((port, config), seat))| {
+            .map(|(index, ((mut port, config), seat))| {
+                let queue = port.tx_room();
                 let caps = port.caps();
                 let seed = parts.seed.rotate_left(index as u32 + 1) ^ index as u64;
                 Lane {
@@ -169,6 +201,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     neighbors: Neighbors::new(caps.mac, config, seed, now),
                     burst: RxBurst::with_capacity(caps.max_burst),
                     waiting: Vec::with_capacity(64),
+                    egress: VecDeque::with_capacity(most),
+                    send_room: send_room(queue, caps),
+                    shut: None,
                     // Once is enough: the first worker does it.
                     announced: me != WorkerId(0),
                     seat,
@@ -180,6 +215,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             .collect();
         Self {
             proxy: Proxy::new(&settings, parts.seed),
+            load: Load::new(&settings),
             me,
             lanes,
             pool: parts.pool,
@@ -192,7 +228,6 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             timers: TimerWheel::new(most * 2, now),
             rings: parts.rings,
             sessions: Vec::with_capacity(most),
-            egress: Vec::with_capacity(most),
             starved: Vec::with_capacity(64),
             fired: Vec::with_capacity(TIMERS_PER_TURN),
             packet: Vec::with_capacity(64),
@@ -225,10 +260,12 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.now = now_us / 1000;
         self.account.begin(ticks);
         self.mover.begin_turn(now_us);
+        self.mover.note_load(self.exchanges);
 
         self.harvest(); //                   copies finished since the last turn → send queues
         let mut packets = self.receive(); // packets → connections
         packets += self.take_over(); //      packets that other workers received → connections
+        self.run_load(); //                  requests that are due, if it is a load client
         self.run_sessions(); //              connections that changed → HTTP, copy jobs
         self.submit(); //                    this turn's copy jobs → mover
         self.harvest(); //                   a CPU mover is done at once
@@ -297,7 +334,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let conn = &mut self.conns[id];
         if !conn.egress_listed {
             conn.egress_listed = true;
-            self.egress.push(id);
+            self.lanes[usize::from(conn.port.0)].egress.push_back(id);
         }
     }
 

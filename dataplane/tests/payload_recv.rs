@@ -161,12 +161,44 @@ impl Bench {
         }
         assert_eq!(seen, self.expected(self.consumed + skip, self.readable));
         let whole = self.expected(self.consumed, self.readable);
-        let head = self.queue.contiguous(&self.arena, &mut self.scratch, limit);
+        let pieces = self.queue.readable_pieces(&self.arena, 0);
+        let ends: Vec<usize> = pieces
+            .scan(0, |end, piece| {
+                *end += piece.len as usize;
+                Some(*end)
+            })
+            .collect();
+        // Never found: everything is looked at, a piece more each time.
+        let mut seen = Vec::new();
+        let (head, found) = self
+            .queue
+            .search(&self.arena, &mut self.scratch, limit, |bytes| {
+                seen.push(bytes.len());
+                None::<()>
+            });
+        assert!(found.is_none());
         assert!(head.len() >= limit.min(whole.len()), "all, or the limit");
         assert_eq!(head, &whole[..head.len()]);
-        let front = self.queue.front(&self.arena);
-        assert_eq!(front, &whole[..front.len()]);
-        assert_eq!(front.is_empty(), whole.is_empty());
+        for (look, &len) in seen.iter().enumerate() {
+            let end = ends.get(look).copied().unwrap_or(0);
+            let expected = if look == 0 { end } else { end.min(limit) };
+            assert_eq!(len, expected, "look {look}");
+        }
+        // Found: no piece behind it is looked at.
+        let wanted = limit.min(whole.len()) / 2;
+        let (head, found) = self
+            .queue
+            .search(&self.arena, &mut self.scratch, limit, |bytes| {
+                (bytes.len() > wanted).then_some(bytes.len())
+            });
+        let enough = ends.iter().find(|&&end| end > wanted);
+        if let (Some(&enough), Some(found)) = (enough, found) {
+            assert_eq!(
+                (head.len(), found),
+                (enough.min(limit.max(ends[0])), head.len())
+            );
+            assert_eq!(head, &whole[..head.len()]);
+        }
     }
 
     fn check(&self) {

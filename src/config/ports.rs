@@ -109,6 +109,7 @@ impl Findings {
                     addresses,
                     gateways: Vec::new(),
                     neighbors: Vec::new(),
+                    ranges: Vec::new(),
                 },
                 config: None,
                 addresses_known,

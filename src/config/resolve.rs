@@ -43,6 +43,8 @@ pub fn resolve(file: &schema::File) -> Result<Config, Vec<Finding>> {
         timeouts: timeouts(&file.timeouts),
         forwarding: found.forwarding(&file.forwarding),
         access_log: false,
+        origins: Vec::new(),
+        load: None,
     };
     let memory = found.memory(&file.memory);
     let devices = ports.all.into_iter().filter_map(|port| port.config);

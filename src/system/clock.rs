@@ -30,6 +30,12 @@ impl Clock {
         let since = Instant::now().duration_since(self.start);
         since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
     }
+
+    /// The same in microseconds.
+    #[inline]
+    pub fn now_us(self) -> u64 {
+        self.now_ns() / 1000
+    }
 }
 
 /// The time of day, in nanoseconds since 1970; 0 for a clock that was never set.

@@ -73,6 +73,7 @@ pub fn plan(
         threshold: options.dsa_threshold,
         max_batch: options.dsa_batch,
         deadline_us: u64::from(options.dsa_deadline) * 1000,
+        gather_us: options.dsa_gather_us.into(),
         ..Settings::default()
     };
     let many = |make: fn() -> Planned| lcores.iter().map(|_| make()).collect();
@@ -208,6 +209,11 @@ impl Mover<Mbuf> for AnyMover {
     #[inline]
     fn begin_turn(&mut self, now_us: u64) {
         any!(self, mover => Mover::<Mbuf>::begin_turn(mover, now_us));
+    }
+
+    #[inline]
+    fn note_load(&mut self, exchanges: u32) {
+        any!(self, mover => Mover::<Mbuf>::note_load(mover, exchanges));
     }
 
     #[inline]

@@ -8,9 +8,9 @@ CASES = []
 
 
 class Case:
-    def __init__(self, function, title, config, only, seconds, impaired):
+    def __init__(self, function, title, config, only, mover, seconds, impaired):
         self.function, self.title, self.config = function, title, config
-        self.only, self.seconds, self.impaired = only, seconds, impaired
+        self.only, self.mover, self.seconds, self.impaired = only, mover, seconds, impaired
         self.topic = function.__module__.rpartition(".")[2]
 
     @property
@@ -18,12 +18,13 @@ class Case:
         return f"{self.topic}: {self.title}"
 
 
-def case(title, config="e2e", only=None, seconds=30, impaired=False):
+def case(title, config="e2e", only=None, mover=None, seconds=30, impaired=False):
     """Registers a case that is given the lab. It fails by raising, or by taking longer than
-    `seconds`. `only` names the one proxy it applies to: what minivoy promises and nginx does not."""
+    `seconds`. `only` names the one proxy it applies to: what minivoy promises and nginx does not;
+    `mover` the movers it applies to."""
 
     def register(function):
-        CASES.append(Case(function, title, config, only, seconds, impaired))
+        CASES.append(Case(function, title, config, only, mover, seconds, impaired))
         return function
 
     return register
@@ -41,6 +42,10 @@ def run(cases, lab):
         if entry.only and entry.only != lab.kind:
             skipped += 1
             print(f"skip    {entry.name} ({entry.only} only)", flush=True)
+            continue
+        if entry.mover and lab.mover not in entry.mover:
+            skipped += 1
+            print(f"skip    {entry.name} (MOVER={' or '.join(entry.mover)})", flush=True)
             continue
         start = time.monotonic()
         problem = None

@@ -60,6 +60,7 @@ class Lab:
         env = os.environ
         self.prefix, self.dir = env["E2E_LAB"], env["E2E_RUN"]
         self.kind = env["E2E_PROXY"]
+        self.mover = env.get("E2E_MOVER", "mem") if self.kind == "minivoy" else None
         self.impaired = bool(env.get("E2E_IMPAIRED"))
         self.load_seconds = int(env.get("E2E_LOAD_SECONDS", "5"))
         self.load_cpus, self.proxy_cpu = env["E2E_LOAD_CPUS"], env["E2E_PROXY_CPU"]
@@ -135,6 +136,12 @@ class Lab:
         self.config = wanted
         self.wait_for(*V4, "client")
         self.failed_starts = 0
+
+    def restart(self):
+        """The proxy again, with counters at zero."""
+        config = self.config
+        self.stop_proxy()
+        self.use(config)
 
     def minivoy_argv(self, config_path, workers=1):
         argv = [word.replace("{config}", config_path) for word in self.command]

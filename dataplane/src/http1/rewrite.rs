@@ -182,7 +182,7 @@ pub fn write_response(
 
 /// The `Connection` line that tells a client of `version` whether its connection stays open:
 /// nothing where that is what its version assumes.
-pub(super) fn persistence(version: Version, close: bool) -> &'static [u8] {
+pub fn persistence(version: Version, close: bool) -> &'static [u8] {
     match (close, version) {
         (true, _) => b"Connection: close\r\n",
         (false, Version::Http10) => b"Connection: keep-alive\r\n",

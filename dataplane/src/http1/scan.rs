@@ -43,11 +43,6 @@ impl HeadScan {
         }
     }
 
-    /// Bytes that have been searched: the next call must be given as many at least.
-    pub fn scanned(&self) -> usize {
-        self.scanned as usize
-    }
-
     /// Searches for the end of the head. `bytes` is everything received of this message so far,
     /// from its first byte on: each call is given at least what the call before was given.
     ///

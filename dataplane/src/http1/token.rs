@@ -121,7 +121,7 @@ pub fn decimal(text: &[u8], max: u64) -> Option<u64> {
 }
 
 /// Appends `value` in decimal.
-pub(super) fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
+pub fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     loop {

@@ -121,7 +121,7 @@ mod tests {
         let line = counters.summary(&Counters::default(), 2.0).to_string();
         let mean = (2 + 3 + 4 + 7 + 8 + 15 + 16 + 31 + 32 + 63 + 64 + 1000) as f64 / 12.0;
         let expected = format!(
-            ", accelerator 20 jobs/s 40.0 MB/s, {mean:.1} copies a batch, seen after 25 us, \
+            ", accelerator 20 jobs/s 40.0 MB/s, 3.3 jobs ({mean:.1} copies) a batch, seen after 25 us, \
              timeouts 1, by CPU instead: small 1, queue_full 1"
         );
         assert!(line.ends_with(&expected), "{line}");

@@ -28,6 +28,7 @@ fn settings() -> PortSettings {
         name: "test".into(),
         addresses: vec![(ip("10.0.0.1"), 24), (ip("fd00::1"), 64)],
         gateways: vec![ip("10.0.0.254"), ip("fe80::fe")],
+        ranges: Vec::new(),
         neighbors: vec![
             (ip("10.0.0.9"), [2, 0, 0, 0, 0, 9]),
             (ip("fd00::9"), [2, 0, 0, 0, 0, 9]),

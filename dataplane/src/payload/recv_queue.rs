@@ -116,37 +116,37 @@ impl RecvQueue {
             .pieces(arena, None, self.consumed + skip, self.readable)
     }
 
-    /// The readable bytes that lie together at the front of the first frame.
-    pub fn front<'a, F: Frame>(&self, arena: &'a SpanArena<F>) -> &'a [u8] {
-        let first = self.readable_pieces(arena, 0).next();
-        first.map_or(&[], |first| piece_bytes(&first))
-    }
-
-    /// The readable bytes if they lie together at the front of one frame, or else as much of them
-    /// as `scratch` gathers (at most `limit` bytes).
-    pub fn contiguous<'a, F: Frame>(
+    /// Looks for something at the front of the readable bytes with `look`, which is given more and more
+    /// of them until it finds it: first those of the first piece, where they lie, and then, gathered in
+    /// `scratch`, one piece more each time, up to `limit` bytes. Returns the bytes it was given last, and
+    /// what it found in them. Pieces behind the find are not touched: they are payload.
+    pub fn search<'a, F: Frame, T>(
         &self,
         arena: &'a SpanArena<F>,
         scratch: &'a mut Vec<u8>,
         limit: usize,
-    ) -> &'a [u8] {
+        mut look: impl FnMut(&[u8]) -> Option<T>,
+    ) -> (&'a [u8], Option<T>) {
         let mut pieces = self.readable_pieces(arena, 0);
-        let Some(first) = pieces.next() else {
-            return &[];
+        let first = match pieces.next() {
+            Some(first) => piece_bytes(&first),
+            None => &[],
         };
-        if u64::from(first.len) >= self.available().min(limit as u64) {
-            return piece_bytes(&first);
+        let found = look(first);
+        if found.is_some() || first.len() as u64 >= self.available().min(limit as u64) {
+            return (first, found);
         }
         scratch.clear();
-        scratch.extend_from_slice(piece_bytes(&first));
+        scratch.extend_from_slice(first);
         for piece in pieces {
-            let take = (piece.len as usize).min(limit - scratch.len().min(limit));
-            if take == 0 {
-                break;
-            }
+            let take = (piece.len as usize).min(limit - scratch.len());
             scratch.extend_from_slice(&piece_bytes(&piece)[..take]);
+            let found = look(scratch);
+            if found.is_some() || scratch.len() == limit {
+                return (scratch, found);
+            }
         }
-        scratch
+        (scratch, None)
     }
 
     /// Consumes `n` readable bytes and drops their frames.

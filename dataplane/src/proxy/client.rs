@@ -3,7 +3,7 @@
 use super::exchange::Exchange;
 use super::outcome::first_line;
 use super::saved::SavedId;
-use super::{Body, ReplyState, Role, find_head};
+use super::{Body, ReplyState, Role};
 use crate::conn::Ending;
 use crate::counters::{Counter, LocalReply, Responses, Stage};
 use crate::flow_table::ConnId;
@@ -138,23 +138,20 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 }
                 None => self.run_idle_upstream(id),
             },
+            Role::LoadClient(_) => self.run_load_client(id),
+            Role::LoadOrigin(_) => self.run_load_origin(id),
         }
     }
 
     /// Runs a client's session until it waits for something.
     pub(super) fn run_client(&mut self, id: ConnId) {
-        let conn = &mut self.conns[id];
-        let state = conn.socket().state();
-        if conn.half_open && state != tcp::State::SynReceived && state != tcp::State::Listen {
-            conn.half_open = false;
-            self.half_open -= 1;
-            if let Role::Client(client) = &mut self.conns[id].role
-                && state != tcp::State::Closed
-            {
-                client.established = true;
-                self.clients += 1;
-                self.counters[Counter::Accepted] += 1;
-            }
+        if self.leaves_half_open(id)
+            && self.conns[id].socket().state() != tcp::State::Closed
+            && let Role::Client(client) = &mut self.conns[id].role
+        {
+            client.established = true;
+            self.clients += 1;
+            self.counters[Counter::Accepted] += 1;
         }
         loop {
             let conn = &self.conns[id];
@@ -203,8 +200,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         };
         let mut gather = std::mem::take(&mut self.proxy.gather);
         let limits = self.proxy.limits;
-        let (bytes, end) = find_head(&conn.recv, &self.arena, scan, &limits, &mut gather);
-        let step = match end {
+        let most = limits.max_head as usize + 2;
+        let look = |bytes: &[u8]| scan.find_end(bytes, &limits).transpose();
+        let (bytes, found) = conn.recv.search(&self.arena, &mut gather, most, look);
+        let step = match found.transpose() {
             Ok(Some(range)) => {
                 let skip = range.start;
                 let end = range.end;

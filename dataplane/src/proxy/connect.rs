@@ -1,22 +1,14 @@
 //! Connections to endpoints: which endpoint, a pooled connection or a new one, and back to the pool.
 
-use std::net::SocketAddr;
-
 use super::{Exchange, Role, Upstream};
 use crate::conn::{ConnRef, Ending};
 use crate::counters::{Counter, Drop, LocalReply};
-use crate::flow_table::{ConnId, FlowKey};
+use crate::flow_table::ConnId;
 use crate::mover::Mover;
 use crate::port::{FramePool, Port};
 use crate::settings::{ClusterId, EndpointId};
 use crate::worker::Worker;
 use smoltcp::socket::tcp;
-
-/// Ephemeral ports: well above what services listen on.
-const FIRST_PORT: u16 = 10_000;
-/// Ports of this worker's tried for one connection, on average, before the endpoint counts as used
-/// up.
-const PORT_TRIES: u32 = 64;
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Sends the head of the exchange's request over a pooled connection, or a new one. Where that
@@ -137,14 +129,15 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         if mac.is_none() {
             lane.neighbors.want(next_hop, self.now);
         }
-        let slot = match self.free_flow(port, source, remote) {
-            Some((local, key)) => self
-                .conns
-                .take(|| self.rings.pair())
-                .map(|id| (id, local, key)),
-            None => None,
-        };
-        let Some((id, local, key)) = slot else {
+        let role = Role::Upstream(Upstream {
+            cluster,
+            endpoint,
+            client: None,
+            idle_at: None,
+            established: false,
+            served: 0,
+        });
+        let Some(id) = self.open_connection(port, source, remote, mac, role) else {
             self.counters[Drop::TcpNoConnectionSlot] += 1;
             self.fail(
                 client,
@@ -154,63 +147,12 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             );
             return None;
         };
-        let conn = &mut self.conns[id];
-        conn.reset(&mut self.arena);
-        conn.key = Some(key);
-        conn.port = port;
-        conn.peer_mac = mac;
-        conn.role = Role::Upstream(Upstream {
-            cluster,
-            endpoint,
-            client: None,
-            idle_at: None,
-            established: false,
-            served: 0,
-        });
-        let started = self.lanes[usize::from(port.0)].stack.connect(
-            conn.set.get_mut(conn.handle),
-            local,
-            remote,
-        );
-        debug_assert!(started.is_ok(), "addresses of one family: {started:?}");
-        let inserted = self.flows.insert(key, id);
-        debug_assert!(inserted.is_ok(), "the flow table has room for every slot");
         self.proxy.clusters[usize::from(cluster.0)].open += 1;
         self.upstreams += 1;
         if mac.is_none() {
             self.lanes[usize::from(port.0)].waiting.push(id);
         }
         Some(id)
-    }
-
-    /// A local address whose flow to `remote` is free and whose replies come to this worker.
-    /// Connections in TIME-WAIT still have theirs. Two workers never choose the same: each port is
-    /// one worker's.
-    fn free_flow(
-        &mut self,
-        port: crate::settings::PortId,
-        source: std::net::IpAddr,
-        remote: SocketAddr,
-    ) -> Option<(SocketAddr, FlowKey)> {
-        let steering = &self.lanes[usize::from(port.0)].seat.steering;
-        let replies = steering.replies(source, remote);
-        for _ in 0..PORT_TRIES * u32::from(steering.workers()) {
-            let next = self.proxy.next_port;
-            self.proxy.next_port = if next < FIRST_PORT || next == u16::MAX {
-                FIRST_PORT
-            } else {
-                next + 1
-            };
-            if replies.owner(self.proxy.next_port) != self.me {
-                continue;
-            }
-            let local = SocketAddr::new(source, self.proxy.next_port);
-            let key = FlowKey::new(port, local, remote)?;
-            if self.flows.get(&key).is_none() {
-                return Some((local, key));
-            }
-        }
-        None
     }
 
     /// An exchange is over: its connection goes to the pool, or is closed.
@@ -311,6 +253,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     pub(crate) fn session_ended(&mut self, id: ConnId) {
         match &mut self.conns[id].role {
             Role::Free => {}
+            Role::LoadClient(_) => self.load_client_ended(id),
+            Role::LoadOrigin(origin) => self.clients -= u64::from(origin.established),
             Role::Client(client) => {
                 self.clients -= u64::from(client.established);
                 self.end_exchange(id);

@@ -16,13 +16,11 @@ pub use client::{Client, ClientState, Phase};
 pub use exchange::{AccessEntry, Body, Exchange, ReplyState};
 
 use std::net::SocketAddr;
-use std::ops::Range;
 
 use crate::conn::ConnRef;
 use crate::flow_table::ConnId;
-use crate::http1::{Head, HeadError, HeadLimits, HeadScan, HttpDate};
-use crate::payload::{RecvQueue, SpanArena};
-use crate::port::Frame;
+use crate::http1::{Head, HeadLimits, HttpDate};
+use crate::load::{LoadClient, LoadOrigin};
 use crate::settings::{ClusterId, EndpointId, ListenerId, PortId, Settings};
 use saved::Saved;
 
@@ -35,6 +33,10 @@ pub enum Role {
     Client(Client),
     /// To an endpoint.
     Upstream(Upstream),
+    /// The load client's.
+    LoadClient(LoadClient),
+    /// Somebody's to the load origin.
+    LoadOrigin(LoadOrigin),
 }
 
 /// A connection to an endpoint.
@@ -71,7 +73,8 @@ pub struct Proxy {
     pub(crate) date: HttpDate,
     /// Finished exchanges for the access log.
     pub(crate) finished: Vec<AccessEntry>,
-    next_port: u16,
+    /// The own port that a connection was last made from.
+    pub(crate) next_port: u16,
 }
 
 #[derive(Debug)]
@@ -141,28 +144,4 @@ impl Proxy {
             })
             .map(|(_, _, id)| *id)
     }
-}
-
-/// Looks for the end of a head at the front of what a connection has received. Returns the bytes that it
-/// lies in, and where.
-///
-/// Nearly always it lies in the first frame, whatever body follows in others: these are gathered only
-/// when it does not.
-fn find_head<'a, F: Frame>(
-    recv: &RecvQueue,
-    arena: &'a SpanArena<F>,
-    scan: &mut HeadScan,
-    limits: &HeadLimits,
-    gather: &'a mut Vec<u8>,
-) -> (&'a [u8], Result<Option<Range<usize>>, HeadError>) {
-    let front = recv.front(arena);
-    // A scan is never shown less than before.
-    if front.len() as u64 == recv.available() || front.len() >= scan.scanned() {
-        let end = scan.find_end(front, limits);
-        if front.len() as u64 == recv.available() || !matches!(end, Ok(None)) {
-            return (front, end);
-        }
-    }
-    let bytes = recv.contiguous(arena, gather, limits.max_head as usize + 2);
-    (bytes, scan.find_end(bytes, limits))
 }

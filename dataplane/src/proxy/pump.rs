@@ -120,7 +120,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 
     /// Consumes `n` received bytes that go nowhere.
-    pub(super) fn discard(&mut self, from: ConnId, n: u64) {
+    pub(crate) fn discard(&mut self, from: ConnId, n: u64) {
         self.conns[from].recv.skip(&mut self.arena, n);
         self.consumed(from, n);
     }
@@ -229,7 +229,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     /// Queues bytes that the proxy has written itself. False, and nothing queued, when frames are
     /// short.
-    pub(super) fn push_bytes(&mut self, to: ConnId, bytes: &[u8]) -> bool {
+    pub(crate) fn push_bytes(&mut self, to: ConnId, bytes: &[u8]) -> bool {
         if self.conns[to].send.extend(&mut self.arena, bytes) {
             self.list_egress(to);
             return true;

@@ -2,7 +2,7 @@
 
 use super::exchange::{Body, ReplyState};
 use super::pump::Pumped;
-use super::{ClientState, Role, find_head};
+use super::{ClientState, Role};
 use crate::conn::Ending;
 use crate::counters::{LocalReply, Responses};
 use crate::flow_table::ConnId;
@@ -31,10 +31,12 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             return HeadStep::Over;
         };
         let mut gather = std::mem::take(&mut self.proxy.gather);
-        let (bytes, end) = find_head(&conn.recv, &self.arena, scan, &limits, &mut gather);
+        let most = limits.max_head as usize + 2;
+        let look = |bytes: &[u8]| scan.find_end(bytes, &limits).transpose();
+        let (bytes, found) = conn.recv.search(&self.arena, &mut gather, most, look);
         exchange.answered |= !bytes.is_empty();
         let mut out = std::mem::take(&mut self.proxy.out);
-        let found = match end {
+        let found = match found.transpose() {
             Ok(None) => Ok(None),
             Err(error) => Err(error),
             Ok(Some(range)) => {

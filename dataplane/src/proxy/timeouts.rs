@@ -56,6 +56,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     pub(crate) fn session_expired(&mut self, id: ConnId) {
         let phase = match &self.conns[id].role {
             Role::Free => return,
+            Role::LoadClient(_) => return self.load_client_expired(id),
+            Role::LoadOrigin(_) => return self.load_origin_expired(id),
             Role::Client(client) => client.phase,
             Role::Upstream(upstream) => {
                 if upstream.client.is_some() {

@@ -86,6 +86,8 @@ pub struct Net<'a> {
     pub sockets: &'a mut SocketSet<'static>,
     /// Time in µs.
     pub now: u64,
+    /// See [`Host::congestion_control`].
+    pub congestion_control: bool,
 }
 
 impl std::fmt::Debug for Net<'_> {
@@ -105,6 +107,9 @@ impl Net<'_> {
             tcp::SocketBuffer::new(vec![0; buffer]),
         );
         socket.set_nagle_enabled(false);
+        if !self.congestion_control {
+            socket.set_congestion_control(tcp::CongestionControl::None);
+        }
         // Hosts probe a closed window for ever; smoltcp 0.14 stops when its retransmission timer finds it
         // closed. A keep-alive is answered with the window just the same.
         socket.set_keep_alive(Some(Duration::from_secs(5)));
@@ -126,6 +131,9 @@ pub struct Host {
     pub program: Program,
     /// A dead host hears and says nothing.
     pub dead: bool,
+    /// Whether new sockets have a congestion window. smoltcp's is counted in bytes, so that segments end
+    /// where it ends; without one they are full as long as ring and window last.
+    pub congestion_control: bool,
     mac: [u8; 6],
     iface: Interface,
     device: HostDevice,
@@ -169,6 +177,7 @@ impl Host {
             wire,
             program,
             dead: false,
+            congestion_control: true,
             mac,
             iface,
             device,
@@ -235,6 +244,7 @@ impl Host {
                 iface: &mut self.iface,
                 sockets: &mut self.sockets,
                 now,
+                congestion_control: self.congestion_control,
             };
             let (moved, at) = match &mut self.program {
                 Program::Client(client) => client.run(&mut net),

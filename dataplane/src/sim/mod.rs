@@ -9,8 +9,10 @@
 //! 2. [`wire`]: the link, which loses, repeats, delays and damages packets.
 //! 3. [`mod@port`]: the device between the wire and the engine, with frames from [`pool`]; [`spread`]
 //!    when it has several queues.
-//! 4. [`world`]: the worker (or several), its ports and the hosts, run from event to event.
+//! 4. [`world`]: the worker (or several), its ports and the hosts, run from event to event. Or
+//!    [`chain`]: engines alone, a load client, a proxy and a load origin.
 
+pub mod chain;
 pub mod client;
 pub mod host;
 pub mod message;
@@ -24,6 +26,7 @@ pub mod spread;
 pub mod wire;
 pub mod world;
 
+pub use chain::Chain;
 pub use pool::{SimFrame, SimPool};
 pub use port::{PortOptions, SimPort, Split};
 pub use rng::Rng;

@@ -33,6 +33,8 @@ pub enum Split {
 pub struct PortOptions {
     /// Name in [`PortCaps`].
     pub name: String,
+    /// The end of the wire that it is at.
+    pub end: End,
     /// Ethernet address.
     pub mac: [u8; 6],
     /// Largest IP packet.
@@ -51,6 +53,9 @@ pub struct PortOptions {
     pub max_burst: usize,
     /// Most pieces of a packet beside its headers.
     pub max_pieces: usize,
+    /// Packets that the wire takes before the other end has received some; it then receives only what it
+    /// asks for.
+    pub wire_holds: usize,
     /// Packets the transmit queue holds.
     pub tx_queue: usize,
     /// Most packets the device takes at one flush.
@@ -66,6 +71,7 @@ impl Default for PortOptions {
     fn default() -> Self {
         Self {
             name: "sim".into(),
+            end: End::Port,
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,
             tx_tcp_checksum: false,
@@ -75,6 +81,7 @@ impl Default for PortOptions {
             verifies: false,
             max_burst: 32,
             max_pieces: 40,
+            wire_holds: usize::MAX,
             tx_queue: 256,
             tx_per_flush: usize::MAX,
             rx_ring: 32,
@@ -110,9 +117,15 @@ pub struct SimPort {
 }
 
 impl SimPort {
-    /// A port at the [`End::Port`] of `wire` that receives into frames of `pool`.
+    /// A port at one end of `wire` that receives into frames of `pool`.
     pub fn new(options: PortOptions, wire: Wire, clock: Clock, pool: SimPool) -> Self {
-        let arrived = Queues::new(wire.clone(), clock.clone(), 1, Spread::First, 0);
+        let arrived = Queues::new(
+            (wire.clone(), options.end),
+            clock.clone(),
+            1,
+            Spread::First,
+            0,
+        );
         Self::queue(options, wire, clock, pool, arrived, 0)
     }
 
@@ -151,12 +164,14 @@ impl SimPort {
     }
 
     /// Takes what has arrived from the wire, and lets go of frames of packets long sent.
-    fn advance(&mut self) {
+    fn advance(&mut self, receives: bool) {
         let now = self.clock.now();
         while self.held.front().is_some_and(|(until, _)| *until <= now) {
             let _ = self.held.pop_front();
         }
-        self.stats.rx_missed += self.arrived.advance();
+        if receives || self.options.wire_holds == usize::MAX {
+            self.stats.rx_missed += self.arrived.advance();
+        }
     }
 
     /// Spreads a packet over frames; false when the pool has none left.
@@ -214,7 +229,7 @@ impl SimPort {
             if frame.len() < SHORTEST {
                 frame.resize(SHORTEST, 0);
             }
-            self.wire.send(End::Port, now, frame);
+            self.wire.send(self.options.end, now, frame);
         }
     }
 
@@ -237,7 +252,7 @@ impl Port for SimPort {
     }
 
     fn rx_burst(&mut self, burst: &mut RxBurst<SimFrame>) -> usize {
-        self.advance();
+        self.advance(true);
         let mut count = 0;
         while count < self.options.max_burst {
             let Some(bytes) = self.arrived.pop(self.number) else {
@@ -314,8 +329,11 @@ impl Port for SimPort {
     }
 
     fn tx_flush(&mut self) {
-        self.advance();
+        self.advance(false);
         for _ in 0..self.options.tx_per_flush {
+            if self.wire.flying(self.options.end) >= self.options.wire_holds {
+                break;
+            }
             let Some(packet) = self.queue.pop_front() else {
                 break;
             };

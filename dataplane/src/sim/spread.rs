@@ -29,6 +29,7 @@ pub enum Spread {
 #[derive(Debug)]
 struct Device {
     wire: Wire,
+    end: End,
     clock: Clock,
     spread: Spread,
     rng: Rng,
@@ -59,10 +60,17 @@ impl Device {
 pub struct Queues(Rc<RefCell<Device>>);
 
 impl Queues {
-    /// A device at the [`End::Port`] of `wire` with so many queues.
-    pub fn new(wire: Wire, clock: Clock, queues: usize, spread: Spread, seed: u64) -> Self {
+    /// A device at this end of `wire` with so many queues.
+    pub fn new(
+        (wire, end): (Wire, End),
+        clock: Clock,
+        queues: usize,
+        spread: Spread,
+        seed: u64,
+    ) -> Self {
         Self(Rc::new(RefCell::new(Device {
             wire,
+            end,
             clock,
             spread,
             rng: Rng::new(seed),
@@ -74,7 +82,7 @@ impl Queues {
     pub fn advance(&self) -> u64 {
         let device = &mut *self.0.borrow_mut();
         let mut lost = 0;
-        while let Some(packet) = device.wire.receive(End::Port, device.clock.now()) {
+        while let Some(packet) = device.wire.receive(device.end, device.clock.now()) {
             let queue = device.queue_of(&packet);
             if device.queues[queue].len() == RX_QUEUE {
                 lost += 1;

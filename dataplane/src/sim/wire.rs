@@ -189,6 +189,11 @@ impl Wire {
         lane.flying.peek().map(|flying| flying.0.at)
     }
 
+    /// Packets sent from `end` that have not been received.
+    pub fn flying(&self, end: End) -> usize {
+        self.0.borrow()[end as usize].flying.len()
+    }
+
     /// When the transmitter at `end` has sent all that was given to it.
     pub fn idle_at(&self, end: End) -> u64 {
         self.0.borrow()[end as usize].idle_at

@@ -39,7 +39,7 @@ pub const ORIGINS: usize = 1;
 
 /// Rings on the heap. They are never freed: a ring belongs to its connection slot for good.
 #[derive(Debug)]
-struct LeakedRings(usize);
+pub(super) struct LeakedRings(pub usize);
 
 impl RingSource for LeakedRings {
     fn pair(&mut self) -> Option<(&'static mut [u8], &'static mut [u8])> {
@@ -236,7 +236,7 @@ impl<M: Mover<SimFrame>> World<M> {
             .iter()
             .map(|wire| {
                 let (wire, spread, seed) = (wire.clone(), setup.spread.clone(), setup.seed);
-                Queues::new(wire, clock.clone(), workers, spread, seed)
+                Queues::new((wire, End::Port), clock.clone(), workers, spread, seed)
             })
             .collect();
         let steerings = vec![setup.steering.clone(); 2];

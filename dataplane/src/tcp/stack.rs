@@ -53,6 +53,8 @@ impl Stack {
                     .expect("the configuration bounds the number of addresses");
             }
         });
+        // Further addresses are more than its table holds: what is for others is kept from it.
+        iface.set_any_ip(!settings.ranges.is_empty());
         // Next hops are `neighbor`'s business: to smoltcp everything is reachable over the medium.
         Self {
             iface,

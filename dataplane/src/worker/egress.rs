@@ -16,34 +16,32 @@ use crate::worker::{TIMERS_PER_TURN, Worker, tcp_timer};
 /// others waiting.
 const PACKETS_PER_CONN: usize = 64;
 
-/// Pieces that the largest segment has at most: smaller runs are put together
-/// (`proxy::pump::SMALL_RUN`).
-const MOST_PIECES: usize = 65_536 / 256;
-
-/// The packets that a segment takes at most: one of many pieces takes several.
-fn room_for_segment(max_pieces: usize) -> usize {
-    1 + MOST_PIECES / max_pieces.max(1)
-}
-
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
-    /// Asks the connections on the list for packets, and hands these to the devices.
+    /// Asks the connections on the lists for packets, and hands these to the devices. Those that a full
+    /// device leaves waiting are not even looked at.
     pub(super) fn send(&mut self) {
-        if !self.egress.is_empty() {
-            self.found();
-        }
         // What came since the sessions: windows and timers.
         self.close(Stage::Rest);
-        let mut listed = std::mem::take(&mut self.egress);
-        for &id in &listed {
-            self.conns[id].egress_listed = false;
-            if self.conns[id].key.is_some() {
-                self.send_from(id);
+        for lane in 0..self.lanes.len() {
+            // What is listed meanwhile is for the next turn.
+            let listed = self.lanes[lane].egress.len();
+            if listed > 0 {
+                self.found();
+            }
+            for _ in 0..listed {
+                let Some(id) = self.lanes[lane].egress.pop_front() else {
+                    break;
+                };
+                self.conns[id].egress_listed = false;
+                if usize::from(self.conns[id].port.0) != lane {
+                    // The slot was used again.
+                    self.list_egress(id);
+                } else if self.conns[id].key.is_some() && !self.send_from(id) {
+                    self.lanes[lane].egress.push_front(id);
+                    break;
+                }
             }
         }
-        listed.clear();
-        // What did not fit, or was listed meanwhile, is for the next turn.
-        listed.append(&mut self.egress);
-        self.egress = listed;
         self.close(Stage::Egress);
         for lane in &mut self.lanes {
             lane.port.tx_flush();
@@ -51,32 +49,30 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.close(Stage::Tx);
     }
 
-    /// Whether a port has room for the packets of a segment, flushed if need be.
+    /// Whether a port has room for any segment, flushed if need be.
     fn make_room(&mut self, port: PortId) -> bool {
         let lane = usize::from(port.0);
-        let wanted = room_for_segment(self.lanes[lane].port.caps().max_pieces);
-        if self.lanes[lane].port.tx_room() >= wanted {
+        if self.lanes[lane].has_room() {
             return true;
         }
         self.close(Stage::Egress);
         self.lanes[lane].port.tx_flush();
         self.close(Stage::Tx);
-        let port = &mut self.lanes[lane].port;
-        let room = port.tx_room();
-        // A queue that is empty will not get longer: what the segment really takes may well fit.
-        room >= wanted || (room > 0 && !port.tx_waits())
+        self.lanes[lane].has_room()
     }
 
-    fn send_from(&mut self, id: ConnId) {
+    /// Sends what a connection has to send. False when the device has no room for all of it.
+    fn send_from(&mut self, id: ConnId) -> bool {
         if let Some(by) = self.conns[id].holds_ack(self.now) {
             self.timers.arm(tcp_timer(id), by);
-            return;
+            return true;
         }
         self.conns[id].tell();
         let port = self.conns[id].port;
         let Some(mac) = self.next_hop_mac(id) else {
-            return;
+            return true;
         };
+        let mut room_for_all = true;
         self.lanes[usize::from(port.0)]
             .stack
             .probe(&mut self.conns[id], self.now);
@@ -86,8 +82,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             if due.is_none_or(|at| at > self.now) {
                 break;
             }
-            if round == PACKETS_PER_CONN || !self.make_room(port) {
+            if round == PACKETS_PER_CONN {
                 self.list_egress(id);
+                break;
+            }
+            if !self.make_room(port) {
+                // It stays at the head of the list.
+                self.conns[id].egress_listed = true;
+                room_for_all = false;
                 break;
             }
             let lane = &mut self.lanes[usize::from(port.0)];
@@ -101,7 +103,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 break;
             }
         }
+        // One that ends here is not asked again.
         self.settle(id, due);
+        room_for_all || self.conns[id].key.is_none()
     }
 
     /// When TCP wants to be asked for a segment of a connection, in ms.

@@ -83,7 +83,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     ///
     /// Never too late, and sometimes too early. Costs the same however many connections there are.
     pub fn next_deadline(&self) -> Option<u64> {
-        let waiting = !(self.sessions.is_empty() && self.egress.is_empty())
+        let waiting = !self.sessions.is_empty()
+            || self.lanes.iter().any(|lane| !lane.egress.is_empty())
             || !self.starved.is_empty()
             || self.openings.waits()
             || self.pool_low
@@ -121,6 +122,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 Role::Upstream(upstream) if upstream.client.is_none() => {
                     self.close_upstream(id);
                 }
+                Role::LoadClient(_) => self.drain_load_client(id),
+                Role::LoadOrigin(origin) if origin.is_idle() => self.list_session(id),
                 _ => {}
             }
         }
@@ -150,6 +153,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// Exchanges under way.
     pub fn exchanges(&self) -> u32 {
         self.exchanges
+    }
+
+    /// Frames kept as long as the worker lives, for what a load client or origin sends again and again.
+    pub fn load_frames(&self) -> usize {
+        self.load.frames()
     }
 
     /// Runs of payload that the worker holds.

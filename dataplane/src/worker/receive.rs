@@ -1,5 +1,7 @@
 //! Packets in: burst, classify, find the connection, let TCP see the segment.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use smoltcp::socket::tcp;
 
 use crate::checksum::{Sum, pseudo_header};
@@ -7,11 +9,17 @@ use crate::classify::{ETHERNET, Packet, Segment, TcpFlags, classify};
 use crate::conn::Ending;
 use crate::counters::{Counter, Drop, Stage};
 use crate::flow_table::ConnId;
+use crate::load::LoadOrigin;
 use crate::mover::Mover;
 use crate::port::{Frame, FrameClass, FramePool, Port, RxChecksum, RxPacket};
 use crate::proxy::{Client, Role};
 use crate::settings::PortId;
 use crate::worker::Worker;
+
+/// After so many ms in which the device has sent nothing, packets are received whether their answers find
+/// room or not. The other end may be an engine that waits in the same way, and an answer that is lost
+/// costs less.
+const STUCK: u64 = 2;
 
 /// Where a packet came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +38,23 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         for lane in 0..self.lanes.len() {
             // Every packet may be answered at once. Without room for that many answers nothing is
             // taken: the packets wait in the device, and their senders slow down.
+            let now = self.now;
             let here = &mut self.lanes[lane];
             if here.port.tx_room() < here.port.caps().max_burst {
                 // A look at the device that is part of receiving: it is seldom.
                 here.port.tx_flush();
-                if here.port.tx_room() < here.port.caps().max_burst {
-                    continue;
+                let room = here.port.tx_room();
+                if room < here.port.caps().max_burst {
+                    let (since, before) = *here.shut.get_or_insert((now, room));
+                    if room > before {
+                        here.shut = Some((now, room));
+                    }
+                    if room > before || now < since + STUCK {
+                        continue;
+                    }
                 }
             }
+            here.shut = None;
             let mut burst = std::mem::replace(
                 &mut here.burst,
                 crate::port::RxBurst {
@@ -133,6 +150,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
         let id = match found {
             Some(id) => id,
+            None if self.is_foreign(port, segment.key.local().ip()) => return Err(Drop::RxNotOurs),
             None if segment.flags.opens() => match self.accept(port, segment)? {
                 Some(id) => id,
                 None => return self.refuse(port, segment, frames),
@@ -187,8 +205,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     /// A fresh connection for a SYN to a listener; `None` when nobody listens there.
     fn accept(&mut self, port: PortId, segment: &Segment) -> Result<Option<ConnId>, Drop> {
-        let Some(listener) = self.proxy.listener_for(port, segment.key.local()) else {
-            return Ok(None);
+        let local = segment.key.local();
+        let role = match self.proxy.listener_for(port, local) {
+            Some(listener) => Role::Client(Client::new(listener)),
+            None if self.load.is_origin(port, local) => Role::LoadOrigin(LoadOrigin::new()),
+            None => return Ok(None),
         };
         if self.draining.is_some() {
             return Ok(None);
@@ -210,14 +231,34 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let conn = &mut self.conns[id];
         conn.reset(&mut self.arena);
         conn.key = Some(segment.key);
-        conn.port = port;
+        conn.move_to(port);
         conn.half_open = true;
-        conn.role = Role::Client(Client::new(listener));
+        conn.role = role;
         let listening = conn.socket_mut().listen(segment.key.local());
         debug_assert!(listening.is_ok());
         self.half_open += 1;
         self.arm_session(id, self.settings.timeouts.request_head);
         Ok(Some(id))
+    }
+
+    /// Whether a packet for `address` is for somebody else. Without ranges of addresses that is TCP/IP's to
+    /// find out.
+    fn is_foreign(&self, port: PortId, address: IpAddr) -> bool {
+        let neighbors = &self.lanes[usize::from(port.0)].neighbors;
+        neighbors.has_ranges() && !neighbors.owns(address)
+    }
+
+    /// Takes note that a handshake is over, in whichever way. False when it was before, or is not yet.
+    pub(crate) fn leaves_half_open(&mut self, id: ConnId) -> bool {
+        let conn = &mut self.conns[id];
+        let state = conn.socket().state();
+        let over =
+            conn.half_open && state != tcp::State::SynReceived && state != tcp::State::Listen;
+        if over {
+            conn.half_open = false;
+            self.half_open -= 1;
+        }
+        over
     }
 
     /// Answers a segment that no connection takes with RST, as smoltcp sees fit.
@@ -236,6 +277,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     /// ICMP and whatever else smoltcp answers by itself. The packet is shown as it is.
     fn receive_control(&mut self, port: PortId, len: u32, frames: &[P::Frame]) -> Result<(), Drop> {
+        if destination(frames[0].data()).is_some_and(|address| self.is_foreign(port, address)) {
+            return Err(Drop::RxNotOurs);
+        }
         let lane = &mut self.lanes[usize::from(port.0)];
         let mut skip = ETHERNET;
         let mut left = len as usize;
@@ -328,6 +372,17 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.timers.disarm(session_timer(id));
         self.conns.give_back(id);
     }
+}
+
+/// The unicast address that an IP packet is for.
+fn destination(packet: &[u8]) -> Option<IpAddr> {
+    let ip = &packet[ETHERNET..];
+    let address: IpAddr = if ip.first()? >> 4 == 6 {
+        Ipv6Addr::from(*ip.get(24..40)?.first_chunk::<16>()?).into()
+    } else {
+        Ipv4Addr::from(*ip.get(16..20)?.first_chunk::<4>()?).into()
+    };
+    (!address.is_multicast()).then_some(address)
 }
 
 /// Queues a frame that is complete as it is: ARP or neighbour discovery.

@@ -18,10 +18,40 @@ const MOST: u16 = 1024;
 const CHANNEL: u16 = 0;
 
 /// Reports taken from the device at a time.
-pub(crate) const REPORTS: usize = 64;
+const REPORTS: usize = 64;
 
-/// How a copy ended: zero with success.
-pub(crate) type Status = sys::rte_dma_status_code;
+/// How a copy ended (`enum rte_dma_status_code`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyEnd {
+    /// It is done.
+    Copied,
+    /// A page was not there: some of it may be done.
+    PageFault,
+    /// Anything else: some of it may be done.
+    Failed,
+}
+
+/// What [`crate::DmaMover`] asks of a device: the few calls of `rte_dmadev.h` that move bytes. A trait, so
+/// that tests can have a device that fails.
+pub trait DmaChannel {
+    /// How many more copies can be queued (`rte_dma_burst_capacity`).
+    fn room(&self) -> usize;
+
+    /// Queues a copy (`rte_dma_copy`). False when it was not taken: then the device never touches it.
+    ///
+    /// # Safety
+    /// `len` bytes at `source` stay readable and those at `target` writable, both addresses for the
+    /// device, until the copy was reported.
+    #[must_use]
+    unsafe fn queue(&mut self, source: u64, target: u64, len: u32) -> bool;
+
+    /// Has the device begin with what is queued (`rte_dma_submit`).
+    fn submit(&mut self);
+
+    /// Appends how the next copies ended, in the order in which they were queued, to `ends`: as many as
+    /// there are, or fewer (`rte_dma_completed_status`).
+    fn reports(&mut self, ends: &mut Vec<CopyEnd>);
+}
 
 /// A started device, for one worker. Closed when dropped.
 #[derive(Debug)]
@@ -89,44 +119,48 @@ impl DmaDevice {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
 
-    /// How many more copies can be queued.
-    pub(crate) fn room(&self) -> usize {
+impl DmaChannel for DmaDevice {
+    fn room(&self) -> usize {
         // SAFETY: the device is started.
         usize::from(unsafe { sys::rte_dma_burst_capacity(self.id, CHANNEL) })
     }
 
-    /// Queues a copy. False when it was not taken.
-    ///
-    /// # Safety
-    /// `len` bytes at `source` stay readable and those at `target` writable, both addresses for the
-    /// device, until the copy was reported.
-    #[must_use]
-    pub(crate) unsafe fn queue(&mut self, source: u64, target: u64, len: u32) -> bool {
+    unsafe fn queue(&mut self, source: u64, target: u64, len: u32) -> bool {
         // SAFETY: the caller's promise; the device is started.
         unsafe { sys::rte_dma_copy(self.id, CHANNEL, source, target, len, 0) >= 0 }
     }
 
-    /// Has the device begin with what is queued.
-    pub(crate) fn submit(&mut self) {
+    fn submit(&mut self) {
         // SAFETY: the device is started.
         let _zero = unsafe { sys::rte_dma_submit(self.id, CHANNEL) };
     }
 
-    /// How the next copies ended, in the order in which they were queued.
-    pub(crate) fn reports<'a>(&mut self, statuses: &'a mut [Status; REPORTS]) -> &'a [Status] {
-        let mut last = 0;
-        // SAFETY: the device is started, and there is room for as many as are asked for.
-        let count = unsafe {
-            sys::rte_dma_completed_status(
-                self.id,
-                CHANNEL,
-                REPORTS as u16,
-                &raw mut last,
-                statuses.as_mut_ptr(),
-            )
-        };
-        &statuses[..usize::from(count).min(REPORTS)]
+    fn reports(&mut self, ends: &mut Vec<CopyEnd>) {
+        let mut statuses = [sys::RTE_DMA_STATUS_SUCCESSFUL; REPORTS];
+        loop {
+            let mut last = 0;
+            // SAFETY: the device is started, and there is room for as many as are asked for.
+            let count = unsafe {
+                sys::rte_dma_completed_status(
+                    self.id,
+                    CHANNEL,
+                    REPORTS as u16,
+                    &raw mut last,
+                    statuses.as_mut_ptr(),
+                )
+            };
+            let count = usize::from(count).min(REPORTS);
+            ends.extend(statuses[..count].iter().map(|&status| match status {
+                sys::RTE_DMA_STATUS_SUCCESSFUL => CopyEnd::Copied,
+                sys::RTE_DMA_STATUS_PAGE_FAULT => CopyEnd::PageFault,
+                _ => CopyEnd::Failed,
+            }));
+            if count < REPORTS {
+                return;
+            }
+        }
     }
 }
 

@@ -6,15 +6,15 @@
 //! bytes, and meanwhile the CPU copies everything.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use dataplane::mover::{
     AcceleratorStats, CopyBatch, CopyJob, CpuReason, Done, JobId, Jobs, MoveMode, Mover,
     MoverStats, Pieces, copy_with_cpu,
 };
 use dataplane::port::Frame;
-use dpdk_sys as sys;
 
-use crate::dma::{DmaDevice, REPORTS};
+use crate::dma::{CopyEnd, DmaChannel, DmaDevice};
 use crate::mbuf::Mbuf;
 
 /// Copies submitted at a time at most: some drivers make a batch of them and do not look at the
@@ -61,8 +61,8 @@ enum Owner {
 
 /// Moves payload by one DMA device.
 #[derive(Debug)]
-pub struct DmaMover {
-    device: Option<DmaDevice>,
+pub struct DmaMover<D: DmaChannel = DmaDevice> {
+    device: Option<D>,
     settings: DmaSettings,
     jobs: Jobs<Mbuf>,
     /// In the order of the device's ring.
@@ -73,15 +73,17 @@ pub struct DmaMover {
     queued: u32,
     /// When the device last reported something, or had nothing to report.
     heard: u64,
+    /// Reports that are being taken.
+    ends: Vec<CopyEnd>,
     done: Vec<Done<Mbuf>>,
     now: u64,
     stats: MoverStats,
     accelerator: AcceleratorStats,
 }
 
-impl DmaMover {
+impl<D: DmaChannel> DmaMover<D> {
     /// A mover on `device`.
-    pub fn new(device: DmaDevice, settings: DmaSettings) -> Self {
+    pub fn new(device: D, settings: DmaSettings) -> Self {
         Self {
             device: Some(device),
             settings,
@@ -90,6 +92,7 @@ impl DmaMover {
             late: 0,
             queued: 0,
             heard: 0,
+            ends: Vec::with_capacity(1024),
             done: Vec::with_capacity(256),
             now: 0,
             stats: MoverStats::default(),
@@ -201,33 +204,28 @@ impl DmaMover {
     }
 
     fn take_reports(&mut self) {
-        let mut statuses = [sys::RTE_DMA_STATUS_SUCCESSFUL; REPORTS];
-        loop {
-            let Some(device) = &mut self.device else {
-                return;
+        let Some(device) = &mut self.device else {
+            return;
+        };
+        let mut ends = std::mem::take(&mut self.ends);
+        device.reports(&mut ends);
+        for end in ends.drain(..) {
+            let Some(copy) = self.copies.pop_front() else {
+                log::error!("a DMA device reports more copies than it was given");
+                break;
             };
-            let reports = device.reports(&mut statuses).len();
-            for &status in &statuses[..reports] {
-                let Some(copy) = self.copies.pop_front() else {
-                    log::error!("a DMA device reports more copies than it was given");
-                    return;
-                };
-                self.heard = self.now;
-                self.accelerator.completions += 1;
-                self.accelerator.delay_us += self.now.saturating_sub(copy.submitted);
-                if self.late > 0 {
-                    self.late -= 1;
-                } else if status != sys::RTE_DMA_STATUS_SUCCESSFUL {
-                    let fault = status == sys::RTE_DMA_STATUS_PAGE_FAULT;
-                    self.accelerator.faults += u64::from(fault);
-                    self.redo(&copy);
-                }
-                self.end(copy);
+            self.heard = self.now;
+            self.accelerator.completions += 1;
+            self.accelerator.delay_us += self.now.saturating_sub(copy.submitted);
+            if self.late > 0 {
+                self.late -= 1;
+            } else if end != CopyEnd::Copied {
+                self.accelerator.faults += u64::from(end == CopyEnd::PageFault);
+                self.redo(&copy);
             }
-            if reports < REPORTS {
-                return;
-            }
+            self.end(copy);
         }
+        self.ends = ends;
     }
 
     /// Nothing was heard for too long: the CPU does it all.
@@ -260,7 +258,7 @@ fn device_offset(frame: &Mbuf) -> u64 {
     unsafe { (*raw).buf_iova.wrapping_sub((*raw).buf_addr as u64) }
 }
 
-impl Mover<Mbuf> for DmaMover {
+impl<D: DmaChannel> Mover<Mbuf> for DmaMover<D> {
     fn mode(&self) -> MoveMode {
         MoveMode::Copy
     }
@@ -310,19 +308,23 @@ impl Mover<Mbuf> for DmaMover {
     }
 }
 
-/// Times the device is asked for its last reports before it is stopped.
-const LAST_POLLS: u32 = 1_000_000;
+/// How long the device is waited for before it is stopped. A device needs microseconds; a modelled one, on
+/// a machine with more to do, its share of the CPU.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
-impl Drop for DmaMover {
+impl<D: DmaChannel> Drop for DmaMover<D> {
     /// Waits for the device, then stops it. What it still has not reported may be written by it for
     /// all that is known, and is leaked.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "nobody calls with the time any more"
+    )]
     fn drop(&mut self) {
-        for _ in 0..LAST_POLLS {
-            if self.copies.is_empty() {
-                break;
-            }
+        self.take_reports();
+        let start = Instant::now();
+        while !self.copies.is_empty() && start.elapsed() < LAST_WAIT {
+            std::thread::yield_now();
             self.take_reports();
-            std::hint::spin_loop();
         }
         drop(self.device.take());
         if !self.copies.is_empty() {

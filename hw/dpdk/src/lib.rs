@@ -6,8 +6,8 @@
 //! - [`Mbuf`] (`mbuf`): one buffer of it, a [`dataplane::port::Frame`];
 //! - [`DpdkDevice`] (`device`, `rss`): an ethdev, configured and started once;
 //! - [`DpdkPort`] (`port`, `tx`): one of its queue pairs, a [`dataplane::port::Port`];
-//! - [`DmaDevice`] (`dma`): a dmadev, whichever; [`DmaMover`] (`dma_mover`): a
-//!   [`dataplane::mover::Mover`] on it;
+//! - [`DmaDevice`] (`dma`): a dmadev, whichever, as a [`DmaChannel`]; [`DmaMover`] (`dma_mover`): a
+//!   [`dataplane::mover::Mover`] on one;
 //! - [`DpdkError`] (`error`).
 //!
 //! # What keeps what alive
@@ -31,7 +31,7 @@ mod ticks;
 mod tx;
 
 pub use device::{DeviceConfig, DpdkDevice};
-pub use dma::DmaDevice;
+pub use dma::{CopyEnd, DmaChannel, DmaDevice};
 pub use dma_mover::{DmaMover, DmaSettings};
 pub use eal::Eal;
 pub use error::{DpdkError, Errno};

@@ -133,6 +133,11 @@ impl Frame for Mbuf {
         // SAFETY: the mbuf is live.
         unsafe { usize::from((*self.raw()).buf_len - (*self.raw()).data_off) }
     }
+
+    #[inline]
+    fn try_clone(&self) -> Option<Self> {
+        (self.owners().load(Ordering::Relaxed) < MOST_OWNERS).then(|| self.clone())
+    }
 }
 
 impl Clone for Mbuf {

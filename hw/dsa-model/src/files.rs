@@ -17,11 +17,15 @@ static MODELS: Mutex<Vec<(PathBuf, Model)>> = Mutex::new(Vec::new());
 
 /// Seed of the modelled devices, a number.
 pub const SEED_VARIABLE: &str = "DSA_MODEL_SEED";
-/// Thousandths of descriptors that go wrong in some way, a number.
+/// What goes wrong: a number, thousandths of descriptors that go wrong in some way; or names and numbers of
+/// [`Faults`], as in `source=30,target=30`.
 pub const FAULTS_VARIABLE: &str = "DSA_MODEL_FAULTS";
 
 /// If set: one engine and nothing out of order.
 pub const ORDERED_VARIABLE: &str = "DSA_MODEL_ORDERED";
+
+/// If set: addresses are trusted, which is several times faster.
+pub const DIRECT_VARIABLE: &str = "DSA_MODEL_DIRECT";
 
 /// The model behind the file that is mapped at `page`; it is started if it is new.
 pub fn resolve(page: usize) -> Option<Model> {
@@ -39,7 +43,10 @@ pub fn resolve(page: usize) -> Option<Model> {
     let name = file.file_name()?.to_str()?;
     let model = Model::new(
         config(&tree.sysfs.join(name), models.len()),
-        Memory::probed(),
+        match std::env::var_os(DIRECT_VARIABLE) {
+            Some(_) => Memory::direct(),
+            None => Memory::probed(),
+        },
     );
     Runner::start_with(&model, leave_cpu).ok()?.detach();
     models.push((file, model.clone()));
@@ -90,7 +97,7 @@ fn config(attributes: &Path, nth: usize) -> Config {
     let variable = |name| std::env::var(name).ok()?.parse().ok();
     let standard = Config::default();
     let ordered = std::env::var_os(ORDERED_VARIABLE).is_some();
-    let rate = variable(FAULTS_VARIABLE).unwrap_or(0) as u32;
+    let wanted = std::env::var(FAULTS_VARIABLE).unwrap_or_default();
     Config {
         seed: variable(SEED_VARIABLE).unwrap_or(standard.seed) + nth as u64,
         mode: match read("mode") {
@@ -102,7 +109,17 @@ fn config(attributes: &Path, nth: usize) -> Config {
         max_transfer: number("max_transfer_size", standard.max_transfer),
         parallel: if ordered { 1 } else { standard.parallel },
         ordered,
-        faults: Faults {
+        faults: faults(&wanted).unwrap_or_else(|wrong| {
+            panic!("{FAULTS_VARIABLE}: {wrong:?} is neither a number nor a fault's name=number")
+        }),
+        ..standard
+    }
+}
+
+/// Faults as [`FAULTS_VARIABLE`] has them, or the word in it that means nothing.
+fn faults(wanted: &str) -> Result<Faults, &str> {
+    if let Ok(rate) = wanted.trim().parse() {
+        return Ok(Faults {
             source: rate,
             target: rate,
             list: rate,
@@ -110,7 +127,51 @@ fn config(attributes: &Path, nth: usize) -> Config {
             silent: rate / 10,
             full: rate,
             ..Faults::default()
-        },
-        ..standard
+        });
+    }
+    let mut faults = Faults::default();
+    for word in wanted.split(',').filter(|word| !word.trim().is_empty()) {
+        let (name, number) = word.split_once('=').ok_or(word)?;
+        let field = match name.trim() {
+            "source" => &mut faults.source,
+            "target" => &mut faults.target,
+            "list" => &mut faults.list,
+            "record" => &mut faults.record,
+            "lose" => &mut faults.lose,
+            "silent" => &mut faults.silent,
+            "late" => &mut faults.late,
+            "late_steps" => &mut faults.late_steps,
+            "reset" => &mut faults.reset,
+            "full" => &mut faults.full,
+            _ => return Err(word),
+        };
+        *field = number.trim().parse().map_err(|_| word)?;
+    }
+    Ok(faults)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_a_rate_or_named() {
+        let none = Faults::default();
+        let rate = faults("50").unwrap();
+        assert_eq!(
+            (rate.source, rate.list, rate.lose, rate.late),
+            (50, 50, 5, 0)
+        );
+        let named = Faults {
+            target: 30,
+            late: 5,
+            late_steps: 20_000,
+            ..none
+        };
+        assert_eq!(faults("target=30, late=5,late_steps=20000"), Ok(named));
+        assert_eq!(faults(""), Ok(none));
+        for wrong in ["x", "source", "source=x", "sauce=3"] {
+            assert_eq!(faults(wrong), Err(wrong));
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! A [`Mover`] whose copies are made by the accelerator.
 //!
 //! All jobs of a turn become descriptors, one for each piece, and these become *flights*: a BATCH
-//! each, or a single descriptor, or, where the kernel submits for us, an array of singles. A flight
+//! each, or a single descriptor, or, where the kernel submits for us, an array of singles. While the
+//! device is at work, a small flight waits for the jobs of the next turns, for a bounded time. A flight
 //! owns the frames that are read, [`Jobs`] those that are written, until the completion was seen.
 //! Completions are looked for on every flight, since none says anything about another.
 //!
@@ -41,6 +42,10 @@ pub use settings::Settings;
 /// Flights there are at most: more under way than this keep no device busier.
 const MOST_FLIGHTS: u32 = 64;
 
+/// With so many exchanges for each job that a flight gathers, gathering prolongs them by less than a
+/// sixteenth: the jobs come in the time in which that many exchanges get on.
+const CROWD: u32 = 16;
+
 /// Most descriptors of a flight that is no batch.
 const SINGLES: u32 = 64;
 
@@ -63,6 +68,11 @@ pub struct DsaMover<F: Frame, P: Portal> {
     free: Vec<usize>,
     /// The flight that is being filled.
     open: Option<usize>,
+    /// Jobs in it, and when the first came, in µs.
+    open_jobs: u32,
+    open_since: u64,
+    /// Exchanges under way.
+    exchanges: u32,
     /// Flights the device is at.
     flying: Vec<usize>,
     /// Flights that were late.
@@ -117,6 +127,9 @@ impl<F: Frame, P: Portal> DsaMover<F, P> {
             flights: (0..count).map(|_| Flight::new(capacity as usize)).collect(),
             free: (0..count).collect(),
             open: None,
+            open_jobs: 0,
+            open_since: 0,
+            exchanges: 0,
             flying: Vec::with_capacity(count),
             quarantine: Vec::with_capacity(count),
             drains: Drains::new(),
@@ -137,6 +150,17 @@ impl<F: Frame, P: Portal> DsaMover<F, P> {
     /// The queue it submits to.
     pub fn queue(&self) -> &WorkQueue<P> {
         &self.queue
+    }
+
+    /// Whether the open flight may wait for more: the device has something to do meanwhile, or so many
+    /// exchanges are under way that each waits for its turn many times as long; and nobody has waited
+    /// for long.
+    fn gathers(&self) -> bool {
+        let settings = &self.settings;
+        let patient = !self.flying.is_empty() || self.exchanges >= CROWD * settings.gather_jobs;
+        patient
+            && self.open_jobs < settings.gather_jobs
+            && self.now < self.open_since + settings.gather_us
     }
 
     fn look(&mut self, id: usize) -> Fate {
@@ -167,13 +191,19 @@ impl<F: Frame, P: Portal> Mover<F> for DsaMover<F, P> {
         self.now = now_us;
     }
 
+    fn note_load(&mut self, exchanges: u32) {
+        self.exchanges = exchanges;
+    }
+
     fn submit(&mut self, batch: &mut CopyBatch<F>) {
         if batch.is_empty() {
             return;
         }
         self.stats.batches += 1;
         batch.take_jobs(|job, pieces| self.take(job, pieces));
-        self.launch();
+        if !self.gathers() {
+            self.launch();
+        }
     }
 
     fn harvest(&mut self, done: &mut Vec<Done<F>>) {
@@ -201,6 +231,9 @@ impl<F: Frame, P: Portal> Mover<F> for DsaMover<F, P> {
                     self.expire(id);
                 }
             }
+        }
+        if !self.gathers() {
+            self.launch();
         }
         if !self.given_up {
             self.tend_quarantine();

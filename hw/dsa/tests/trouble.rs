@@ -132,6 +132,75 @@ fn all_jobs_of_a_turn_are_one_batch_up_to_the_limit_and_what_is_left_over_is_no_
 }
 
 #[test]
+fn jobs_are_gathered_only_while_somebody_has_to_wait_anyway() {
+    let settings = Settings {
+        gather_jobs: 4,
+        gather_us: 50,
+        ..eager()
+    };
+    let mut lab = Lab::new(Config::default(), settings);
+    // The device has nothing to do: at once.
+    lab.submit(1, 100);
+    assert_eq!(lab.mover.accelerator().batches, 1);
+    // It is at work: what comes now waits, but not for ever …
+    lab.submit(1, 100);
+    assert!(lab.harvest(20).is_empty());
+    lab.submit(2, 100);
+    assert!(lab.harvest(29).is_empty());
+    assert_eq!(lab.mover.accelerator().batches, 1);
+    assert_eq!(lab.mover.in_flight(), 4);
+    assert!(lab.harvest(1).is_empty());
+    let stats = lab.mover.accelerator();
+    assert_eq!((stats.batches, stats.batched), (2, 12));
+    // … nor when there are enough …
+    lab.submit(3, 100);
+    assert_eq!(lab.mover.accelerator().batches, 2);
+    lab.submit(1, 100);
+    assert_eq!(lab.mover.accelerator().batches, 3);
+    // … nor when the device has come to an end.
+    lab.submit(1, 100);
+    lab.run();
+    assert_eq!(lab.harvest(1).len(), 8);
+    assert_eq!(lab.mover.accelerator().batches, 4);
+    lab.run();
+    assert_eq!(lab.harvest(1).len(), 1);
+
+    // With a crowd of exchanges each waits for its turn, whatever the device does.
+    lab.mover.note_load(64);
+    lab.submit(1, 100);
+    assert!(lab.harvest(49).is_empty());
+    assert_eq!(lab.mover.accelerator().batches, 4);
+    lab.mover.note_load(63);
+    assert!(lab.harvest(0).is_empty());
+    assert_eq!(lab.mover.accelerator().batches, 5);
+    lab.run();
+    assert_eq!(lab.harvest(0).len(), 1);
+    assert_eq!(lab.used(), [0, 0]);
+    assert_eq!(lab.mover.accelerator().timeouts, 0);
+}
+
+#[test]
+fn a_queue_that_is_given_up_leaves_nobody_gathering() {
+    let settings = Settings {
+        gather_jobs: 100,
+        gather_us: 1_000_000,
+        ..eager()
+    };
+    let mut lab = Lab::new(Config::default(), settings);
+    lab.submit(1, 100);
+    lab.submit(2, 100);
+    assert_eq!(lab.mover.in_flight(), 3);
+    // Nobody steps the device: neither the first job nor any drain is answered.
+    let mut back = 0;
+    for _ in 0..20 {
+        back += lab.harvest(301).len();
+    }
+    assert_eq!(back, 3);
+    assert_eq!(lab.mover.accelerator().lost, 1);
+    assert_eq!(lab.used(), [0, 0]);
+}
+
+#[test]
 fn the_policy_decides_by_size_and_by_depth() {
     let mut lab = Lab::new(
         Config {

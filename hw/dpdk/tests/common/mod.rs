@@ -1,6 +1,9 @@
 //! What the tests share. EAL initialises once in a process, so each file here has one test.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub mod death;
+pub mod scripted;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -70,6 +73,17 @@ pub fn leaks() -> u32 {
 fn is_root() -> bool {
     // SAFETY: cannot fail.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// As few frames as the conformance suite is content with: it writes over all that are free, often.
+pub fn small_pool(eal: &Eal, name: &str) -> MbufPool {
+    let class = |room| ClassConfig { count: 95, room };
+    let config = PoolConfig {
+        small: class(2_048),
+        large: class(16_384),
+        cache: 0,
+    };
+    MbufPool::new(eal, name, 0, &config).unwrap()
 }
 
 pub fn pool(eal: &Eal, name: &str) -> MbufPool {

@@ -10,6 +10,11 @@ pub struct Settings {
     pub max_batch: u32,
     /// Most descriptors under way; jobs beyond it are the CPU's.
     pub max_in_flight: u32,
+    /// While earlier submissions are under way, or very many exchanges, jobs are gathered until there
+    /// are so many of them …
+    pub gather_jobs: u32,
+    /// … or the first has waited for so many microseconds. 0: every turn submits what it has.
+    pub gather_us: u64,
     /// Microseconds after which a submission counts as late: the CPU does its jobs, and its frames
     /// go into quarantine.
     pub deadline_us: u64,
@@ -26,6 +31,8 @@ impl Default for Settings {
             threshold: 512,
             max_batch: 64,
             max_in_flight: 2048,
+            gather_jobs: 16,
+            gather_us: 2000,
             deadline_us: 20_000,
             cache_control: true,
         }

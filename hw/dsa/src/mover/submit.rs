@@ -100,14 +100,19 @@ impl<F: Frame, P: Portal> DsaMover<F, P> {
                 self.launch();
             }
         }
+        self.open_jobs += 1;
     }
 
     pub(super) fn open_flight(&mut self) -> usize {
-        *self.open.get_or_insert_with(|| {
-            self.free
-                .pop()
-                .expect("decide() saw to it that there is room")
-        })
+        if let Some(id) = self.open {
+            return id;
+        }
+        let id = self.free.pop();
+        let id = id.expect("decide() saw to it that there is room");
+        self.open = Some(id);
+        self.open_jobs = 0;
+        self.open_since = self.now;
+        id
     }
 
     /// Submits the open flight.

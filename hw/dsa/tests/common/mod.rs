@@ -49,6 +49,7 @@ impl<P: Portal> Mover<SimFrame> for Stepped<P> {
 
     fn begin_turn(&mut self, now_us: u64) {
         self.mover.begin_turn(now_us);
+        self.mover.note_load(self.random.u32(0..200));
     }
 
     fn submit(&mut self, batch: &mut CopyBatch<SimFrame>) {
@@ -105,10 +106,11 @@ pub struct Seen {
     pub engine: EngineStats,
 }
 
-/// All jobs are the device's, as far as it can do them.
+/// All jobs are the device's, as far as it can do them, and at once.
 pub fn eager() -> Settings {
     Settings {
         threshold: 0,
+        gather_us: 0,
         deadline_us: 300,
         ..Settings::default()
     }
@@ -124,8 +126,21 @@ pub fn can_trap() -> bool {
     !dsa::instruction::has_movdir64b() && !dsa::instruction::has_enqcmd()
 }
 
+/// Every second seed gathers jobs over several turns.
+fn gathering(settings: Settings, seed: u64) -> Settings {
+    if seed.is_multiple_of(2) {
+        return settings;
+    }
+    Settings {
+        gather_jobs: 6,
+        gather_us: 40,
+        ..settings
+    }
+}
+
 /// A course of `rounds` rounds for a mover on a device like `config`.
 pub fn course(way: Way, config: &Config, settings: Settings, rules: Rules, rounds: usize) -> Seen {
+    let settings = gathering(settings, config.seed);
     let model = Model::new(config.clone(), Memory::direct());
     match way {
         Way::Direct => run(
@@ -185,6 +200,7 @@ pub fn suite(way: Way, config: &Config, settings: Settings) {
         Way::Direct => conformance(&mut pool(), || {
             let model = model();
             let queue = ModelPortal::queue(&model, "wq0.0");
+            let settings = gathering(settings, model.config().seed);
             Stepped::new(DsaMover::new(queue, settings), &model)
         }),
         Way::Trap | Way::Write => conformance(&mut pool(), || {
@@ -193,6 +209,7 @@ pub fn suite(way: Way, config: &Config, settings: Settings) {
             let info = model.config().info("wq0.0");
             let portal = HardwarePortal::new(file, &info).unwrap();
             let queue = WorkQueue::new(portal, info);
+            let settings = gathering(settings, model.config().seed);
             Stepped::new(DsaMover::new(queue, settings), &model)
         }),
     }
