@@ -30,7 +30,7 @@ if [ "$("$IAI_CALLGRIND_RUNNER" --version 2>/dev/null | awk '{ print $2 }')" != 
 fi
 
 say "cargo bench -p dataplane --bench instructions"
-attend cargo bench -q -p dataplane --bench instructions -- --nocapture=no >"$RUN/out" 2>&1 || {
+attend cargo bench -q -p dataplane --bench instructions >"$RUN/out" 2>&1 || {
     tail -n 30 "$RUN/out" >&2
     die "the benches failed"
 }
