@@ -76,7 +76,12 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.lanes[usize::from(port.0)]
             .stack
             .probe(&mut self.conns[id], self.now);
+        let mut due = self.tcp_deadline(id);
         for round in 0.. {
+            // TCP knows that it has nothing to send: asking it for a segment would cost as much again.
+            if due.is_none_or(|at| at > self.now) {
+                break;
+            }
             if round == PACKETS_PER_CONN {
                 self.list_egress(id);
                 break;
@@ -89,18 +94,30 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             let lane = &mut self.lanes[usize::from(port.0)];
             lane.stack.egress(self.now, &mut self.conns[id].set);
-            if !lane.stack.device.has_emitted() {
+            let emitted = lane.stack.device.has_emitted();
+            if emitted {
+                self.emit(port, Some(id), mac);
+            }
+            due = self.tcp_deadline(id);
+            if !emitted {
                 break;
             }
-            self.emit(port, Some(id), mac);
         }
         // One that ends here is not asked again.
-        self.settle(id);
+        self.settle(id, due);
         room_for_all || self.conns[id].key.is_none()
     }
 
-    /// After a connection was asked: end it, or note when it wants to be asked again.
-    fn settle(&mut self, id: ConnId) {
+    /// When TCP wants to be asked for a segment of a connection, in ms.
+    fn tcp_deadline(&mut self, id: ConnId) -> Option<u64> {
+        let conn = &self.conns[id];
+        let lane = &mut self.lanes[usize::from(conn.port.0)];
+        lane.stack.deadline(self.now, &conn.set)
+    }
+
+    /// After a connection was asked: end it, or note when it wants to be asked again; for TCP's own
+    /// reasons that is `due`.
+    fn settle(&mut self, id: ConnId, due: Option<u64>) {
         let conn = &mut self.conns[id];
         match conn.socket().state() {
             tcp::State::Closed if conn.egress_listed => {}
@@ -123,7 +140,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
         let conn = &mut self.conns[id];
         let lane = &mut self.lanes[usize::from(conn.port.0)];
-        match lane.stack.wake_at(conn, self.now) {
+        match lane.stack.wake_at(conn, due, self.now) {
             Some(at) if at <= self.now => self.timers.arm(tcp_timer(id), self.now + 1),
             Some(at) => self.timers.arm(tcp_timer(id), at),
             None => self.timers.disarm(tcp_timer(id)),
