@@ -327,6 +327,9 @@ impl<D: DmaChannel> Mover<Mbuf> for DmaMover<D> {
 /// a machine with more to do, its share of the CPU.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
+/// Polls between two looks at the clock.
+const POLLS_A_LOOK: u32 = 1000;
+
 impl<D: DmaChannel> Drop for DmaMover<D> {
     /// Waits for the device, then stops it. What it still has not reported may be written by it for
     /// all that is known, and is leaked.
@@ -335,11 +338,19 @@ impl<D: DmaChannel> Drop for DmaMover<D> {
         reason = "nobody calls with the time any more"
     )]
     fn drop(&mut self) {
-        self.take_reports();
         let start = Instant::now();
-        while !self.copies.is_empty() && start.elapsed() < LAST_WAIT {
+        loop {
+            for _ in 0..POLLS_A_LOOK {
+                self.take_reports();
+                if self.copies.is_empty() {
+                    break;
+                }
+            }
+            if self.copies.is_empty() || start.elapsed() >= LAST_WAIT {
+                break;
+            }
+            // A modelled device may need this CPU.
             std::thread::yield_now();
-            self.take_reports();
         }
         drop(self.device.take());
         if !self.copies.is_empty() {
