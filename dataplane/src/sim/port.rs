@@ -338,6 +338,10 @@ impl Port for SimPort {
         }
     }
 
+    fn tx_waits(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     fn stats(&mut self) -> PortStats {
         self.stats
     }

@@ -3,11 +3,12 @@
 use smoltcp::socket::tcp;
 
 use crate::conn::Ending;
-use crate::counters::{Counter, Drop};
+use crate::counters::{Counter, Drop, Stage};
 use crate::flow_table::ConnId;
 use crate::mover::Mover;
 use crate::port::{FramePool, Port};
 use crate::proxy::Role;
+use crate::settings::PortId;
 use crate::timer_wheel::TimerId;
 use crate::worker::{TIMERS_PER_TURN, Worker, tcp_timer};
 
@@ -15,19 +16,18 @@ use crate::worker::{TIMERS_PER_TURN, Worker, tcp_timer};
 /// others waiting.
 const PACKETS_PER_CONN: usize = 64;
 
-/// Pieces that the largest segment has at most: smaller runs are put together
-/// (`proxy::pump::SMALL_RUN`).
-const MOST_PIECES: usize = 65_536 / 256;
-
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Asks the connections on the lists for packets, and hands these to the devices. Those that a full
     /// device leaves waiting are not even looked at.
-    pub(super) fn send(&mut self) -> bool {
-        let mut any = false;
+    pub(super) fn send(&mut self) {
+        // What came since the sessions: windows and timers.
+        self.close(Stage::Rest);
         for lane in 0..self.lanes.len() {
             // What is listed meanwhile is for the next turn.
             let listed = self.lanes[lane].egress.len();
-            any |= listed > 0;
+            if listed > 0 {
+                self.found();
+            }
             for _ in 0..listed {
                 let Some(id) = self.lanes[lane].egress.pop_front() else {
                     break;
@@ -37,14 +37,28 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     // The slot was used again.
                     self.list_egress(id);
                 } else if self.conns[id].key.is_some() && !self.send_from(id) {
-                    self.conns[id].egress_listed = true;
                     self.lanes[lane].egress.push_front(id);
                     break;
                 }
             }
-            self.lanes[lane].port.tx_flush();
         }
-        any
+        self.close(Stage::Egress);
+        for lane in &mut self.lanes {
+            lane.port.tx_flush();
+        }
+        self.close(Stage::Tx);
+    }
+
+    /// Whether a port has room for any segment, flushed if need be.
+    fn make_room(&mut self, port: PortId) -> bool {
+        let lane = usize::from(port.0);
+        if self.lanes[lane].has_room() {
+            return true;
+        }
+        self.close(Stage::Egress);
+        self.lanes[lane].port.tx_flush();
+        self.close(Stage::Tx);
+        self.lanes[lane].has_room()
     }
 
     /// Sends what a connection has to send. False when the device has no room for all of it.
@@ -63,20 +77,17 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             .stack
             .probe(&mut self.conns[id], self.now);
         for round in 0.. {
-            let lane = &mut self.lanes[usize::from(port.0)];
             if round == PACKETS_PER_CONN {
                 self.list_egress(id);
                 break;
             }
-            // A segment of many pieces takes several packets.
-            let room = 1 + MOST_PIECES / lane.port.caps().max_pieces.max(1) + lane.reserve;
-            if lane.port.tx_room() < room {
-                lane.port.tx_flush();
-                if lane.port.tx_room() < room {
-                    room_for_all = false;
-                    break;
-                }
+            if !self.make_room(port) {
+                // It stays at the head of the list.
+                self.conns[id].egress_listed = true;
+                room_for_all = false;
+                break;
             }
+            let lane = &mut self.lanes[usize::from(port.0)];
             lane.stack.egress(self.now, &mut self.conns[id].set);
             if !lane.stack.device.has_emitted() {
                 break;
@@ -145,12 +156,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 
     /// Fires the timers that are due.
-    pub(super) fn expire(&mut self) -> bool {
+    pub(super) fn expire(&mut self) {
         let mut fired = std::mem::take(&mut self.fired);
         let _ = self
             .timers
             .expire(self.now, TIMERS_PER_TURN, |timer| fired.push(timer));
-        let any = !fired.is_empty();
+        if !fired.is_empty() {
+            self.found();
+        }
         for &TimerId(timer) in &fired {
             let id = ConnId(timer / 2);
             if self.conns[id].key.is_none() {
@@ -164,7 +177,6 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
         fired.clear();
         self.fired = fired;
-        any
     }
 
     /// Whether a connection has given everything it has to the peer, whose FIN alone is missing, or
