@@ -79,7 +79,9 @@ def text(data):
         bytes_ = "never" if case["bytes"] is None else f"{case['bytes']:.0f}"
         yield f"- {case['frames']}, {case['alignment']}: {bytes_}"
     yield ""
-    yield "So many for the mover on DMA devices: " + dmadev_break_even(data) + " (hot, aligned)."
+    yield "The least size at which the mover on DMA devices cost less than copying hot, aligned frames: " + (
+        dmadev_break_even(data) + "."
+    )
 
 
 def main():
