@@ -43,6 +43,14 @@ def table(data):
     return lines
 
 
+def dmadev_break_even(data):
+    """The least size at which it cost less than copying hot, aligned frames."""
+    rows = [r for r in data["rows"] if (r["frames"], r["alignment"]) == ("hot", "aligned")]
+    mem = {row["size"]: row["mem"]["median"] for row in rows}
+    won = [row["size"] for row in data["dmadev"] if row["dmadev"]["median"] <= mem[row["size"]]]
+    return str(min(won)) if won else "none"
+
+
 def text(data):
     where = data["machine"]
     yield "# Movers by size"
@@ -50,6 +58,8 @@ def text(data):
     yield f"Measured with `{data['command']}` on {where['cpus']} CPUs {where['cpu']}, kernel"
     yield f"{where['kernel']}, load {where['load']} before it began. Core's ns a job of one piece, in turns of"
     yield f"{data['jobs_a_turn']} jobs: medians of {data['rounds']} interleaved rounds, least and most in brackets."
+    if where["load"] > 0.5:
+        yield "The machine had other work to do meanwhile, which is where the upper ends are from."
     yield ""
     yield "**Nothing here is an accelerator's speed: none was there.** `mem` is the CPU that copies. *DSA driver* is"
     yield "what the core spends to make descriptors, submit a batch and harvest it, on a device that is done at once"
@@ -68,6 +78,10 @@ def text(data):
     for case in data["break_even"]:
         bytes_ = "never" if case["bytes"] is None else f"{case['bytes']:.0f}"
         yield f"- {case['frames']}, {case['alignment']}: {bytes_}"
+    yield ""
+    yield "The least size at which the mover on DMA devices cost less than copying hot, aligned frames: " + (
+        dmadev_break_even(data) + "."
+    )
 
 
 def main():
