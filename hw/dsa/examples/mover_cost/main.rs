@@ -156,7 +156,7 @@ fn arguments() -> (usize, Option<String>) {
 fn main() {
     let (rounds, json) = arguments();
     let frames = |count| (0..count).map(|_| Heap::new()).collect::<Vec<_>>();
-    let (mut hot, mut cold) = (frames(2 * JOBS), frames(COLD / ROOM & !1));
+    let (mut hot, mut cold) = (frames(2 * JOBS), frames((COLD / ROOM) & !1));
     let mut report = Report::new(JOBS, Settings::default().threshold);
     let (mut mem, mut driver) = (MemMover::default(), driver());
     for _ in 0..rounds {
