@@ -56,8 +56,15 @@ pub trait FramePool {
     /// A frame of length zero and a single owner, or `None` when the pool is empty.
     fn alloc(&mut self, class: FrameClass) -> Option<Self::Frame>;
 
-    /// How many frames of `class` there are and how many are free. Cheap enough for once a turn.
+    /// How many frames of `class` there are and how many are free.
     fn level(&self, class: FrameClass) -> PoolLevel;
+
+    /// Whether the caller can have fewer than one in `part` of all frames of `class`. Cheap enough for
+    /// once a turn, where [`level`](Self::level) may have to ask around.
+    fn is_low(&self, class: FrameClass, part: u32) -> bool {
+        let level = self.level(class);
+        level.free < level.total / part
+    }
 }
 
 /// What a port says about the L4 checksum of a packet it received.

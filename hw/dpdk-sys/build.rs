@@ -7,6 +7,7 @@ use std::path::PathBuf;
 /// Functions used by `hw/dpdk`. The types they mention follow by themselves.
 const FUNCTIONS: &[&str] = &[
     "dpdk_sys_errno",
+    "dpdk_sys_mempool_free_here",
     "fopencookie",
     "rte_dev_devargs",
     "rte_dma_burst_capacity",

@@ -19,3 +19,12 @@ static inline int dpdk_sys_errno(void)
 {
 	return rte_errno;
 }
+
+/* Buffers the calling lcore can have: those in its own cache and in none. The cache's layout depends on
+ * the version. */
+static inline unsigned int dpdk_sys_mempool_free_here(struct rte_mempool *mp)
+{
+	struct rte_mempool_cache *cache = rte_mempool_default_cache(mp, rte_lcore_id());
+
+	return rte_mempool_get_ops(mp->ops_index)->get_count(mp) + (cache == NULL ? 0 : cache->len);
+}

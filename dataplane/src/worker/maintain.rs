@@ -21,9 +21,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     fn keep_house(&mut self) {
         // Every turn: between two looks a few bursts could take the whole reserve.
-        let low = |level: crate::port::PoolLevel| level.free < level.total / RESERVE;
-        self.pool_low =
-            low(self.pool.level(FrameClass::Small)) || low(self.pool.level(FrameClass::Large));
+        self.pool_low = self.pool.is_low(FrameClass::Small, RESERVE)
+            || self.pool.is_low(FrameClass::Large, RESERVE);
         if self.now == self.maintained {
             return;
         }
