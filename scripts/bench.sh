@@ -85,7 +85,7 @@ install_packages "${BUILD_PACKAGES[@]}" "${LAB_PACKAGES[@]}" haproxy openssl pyt
 install_envoy
 need_rust
 say "cargo build --release"
-(cd "$ROOT" && cargo build -q --release --bin minivoy ) || die "the build failed"
+(cd "$ROOT" && cargo build -q --release --bin minivoy --bin minivoy-load) || die "the build failed"
 raise_files 20000
 choose_cores
 PROXY=minivoy MEMORY=1536 prepare_proxy_memory

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # DPDK's own test of DMA devices, with DPDK's own driver for the accelerator, on minivoy's model of
 # it: the model is preloaded and catches the driver's instructions. Then minivoy's mover on that
-# driver and model. No root, no hugepages.
+# driver and model, first with all going well and then with faults. No root, no hugepages.
 #
-#   scripts/dmadev.sh
+#   [SEED=N] scripts/dmadev.sh
 #
+# SEED decides what the model does when, 1 if not set.
 # The line `Test OK` is dpdk-test's; without it, or when the mover fails, the exit status is not 0.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -44,5 +45,16 @@ grep -q '^Test OK' "$RUN/dmadev.log" || { show_log dmadev 5; die "dmadev_autotes
 say "minivoy's mover on the same driver, and now out of order"
 unset DSA_MODEL_ORDERED
 cargo test -q -p dpdk --test dma --no-run
-LD_PRELOAD="$(release_dir)/libdsa_preload.so" MINIVOY_TEST_DMA=wq0.0 timeout 300 \
-    cargo test -q -p dpdk --test dma || die "the mover does not conform"
+# mover TROUBLE FAULTS SEEDS: the mover's test on a queue on which that goes wrong.
+mover() {
+    LD_PRELOAD="$(release_dir)/libdsa_preload.so" MINIVOY_TEST_DMA=wq0.0 MINIVOY_TEST_TROUBLE=$1 \
+        DSA_MODEL_FAULTS=$2 DSA_MODEL_SEED=${SEED:-1} MINIVOY_TEST_SEEDS=$3 timeout 300 \
+        cargo test -q -p dpdk --test dma -- --nocapture || die "the mover does not conform: $*"
+}
+mover "" "" 100
+say "… with copies and batches that fail"
+mover faults source=30,target=30,list=50 1000
+say "… with copies that come too late"
+mover late late=5,late_steps=20000 300
+say "… with a device that is dead"
+mover dead lose=1000 1

@@ -82,6 +82,11 @@ pub struct Options {
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 200)]
     pub coalesce_us: u32,
 
+    /// What a worker does with its core while no packet comes: spin, or after 200 us sleep until one
+    /// does (with DPDK devices: for naps of up to 1 ms) [default: spin]
+    #[arg(long, value_enum)]
+    pub idle: Option<Idle>,
+
     /// Write a line for each exchange to this file, or to standard output (-); off by default
     #[arg(long, value_name = "PATH|-")]
     pub access_log: Option<PathBuf>,
@@ -127,6 +132,16 @@ pub enum Mover {
     Dmadev,
     /// By DSA if each worker can have a queue, else by the CPU
     Auto,
+}
+
+/// What a worker does with its core while no packet comes: look for one all the time (`Spin`), or
+/// sleep after a while (`Adaptive`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Idle {
+    /// Look for packets all the time
+    Spin,
+    /// Sleep after a while without any
+    Adaptive,
 }
 
 /// How the accelerator is used.
@@ -290,6 +305,7 @@ mod tests {
                 validate: false,
                 stats_interval: 10,
                 coalesce_us: 200,
+                idle: None,
                 access_log: None,
                 access_log_format: AccessLogFormat::Common,
                 log_level: None,

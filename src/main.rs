@@ -93,6 +93,7 @@ fn launch(eal: Vec<String>, options: &Options) -> Result<ExitCode, Refusal> {
         accelerator: options.accelerator.clone(),
         stats_interval: options.stats_interval(),
         coalesce_us: options.coalesce_us,
+        idle: options.idle,
         access_log,
         signals,
     })

@@ -52,6 +52,7 @@ impl Signals {
 }
 
 #[cfg(test)]
+#[allow(clippy::print_stdout, reason = "what a child of the test says")]
 mod tests {
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::ExitStatusExt;

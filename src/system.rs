@@ -7,6 +7,7 @@ pub mod any_port;
 pub mod clock;
 pub mod crew;
 pub mod error;
+mod idle;
 pub mod lcores;
 mod movers;
 pub mod pacer;
@@ -14,6 +15,7 @@ pub mod ports;
 mod record;
 pub mod rings;
 mod stats;
+mod tick_clock;
 mod worker;
 
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use dataplane::team::{PARCELS, Team};
 use dpdk::{DeviceConfig, Eal};
 
 use crate::access_log::AccessLog;
-use crate::cli::{AcceleratorOptions, Mover};
+use crate::cli::{AcceleratorOptions, Idle, Mover};
 use crate::config::Config;
 use crate::eal_args::EalArgs;
 use crate::signals::Signals;
@@ -49,6 +51,8 @@ pub struct Launch {
     pub stats_interval: Option<Duration>,
     /// Least time between the beginnings of two turns under load, in µs.
     pub coalesce_us: u32,
+    /// What workers do while no packet comes; `None`: what suits their ports.
+    pub idle: Option<Idle>,
     /// The access log, running since before EAL.
     pub access_log: Option<AccessLog>,
     /// SIGTERM, SIGINT and SIGHUP.
@@ -86,6 +90,7 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
             settings: Arc::clone(&settings),
             mover,
             coalesce_us: launch.coalesce_us,
+            idle: launch.idle.unwrap_or(Idle::Spin),
             rings: Rings::new(settings.limits.session_buffer, huge).map_err(StartError::Rings)?,
             seed: lcores::secret(),
             access_log: launch.access_log.as_ref().map(AccessLog::sender),
@@ -93,6 +98,8 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
             team,
             member,
             counters: shared,
+            ticks_per_second: eal.ticks_per_second(),
+            alone: lcores.len() == 1,
         });
     }
     let stats = launch

@@ -258,8 +258,24 @@ family! {
 }
 
 family! {
+    /// Where the core's time went, in ticks (cycles where the processor counts those). All stages
+    /// together are all the time there is.
+    Stage after BatchSize, Counter ("stage_ticks" by "stage") {
+        Rx = "rx", "Asking ports for packets, polls that found none in a busy turn included.";
+        Ingress = "ingress", "Packets to their connections: headers, checksum, flow table, TCP, parcels of other workers.";
+        Http = "http", "Sessions: heads, bodies, making copy jobs.";
+        Mover = "mover", "Handing copy jobs to the mover and taking them back: with a CPU mover the copying.";
+        Egress = "egress", "Asking TCP for segments and queueing them on ports.";
+        Tx = "tx", "Handing queued packets to devices.";
+        Rest = "rest", "Windows, timers, neighbours, and what the launch side does between turns.";
+        Idle = "idle", "Turns that found nothing to do, and waiting for packets.";
+        Asleep = "asleep", "Time the worker had its core to others.";
+    }
+}
+
+family! {
     /// What passed through a port. Index with `PortValue::RxPackets.of(port)`.
-    PortValue after BatchSize, Counter {
+    PortValue after Stage, Counter {
         RxPackets = "port_rx_packets", "Packets received.";
         RxBytes = "port_rx_bytes", "Bytes received.";
         TxPackets = "port_tx_packets", "Packets handed to the device.";
@@ -281,6 +297,13 @@ impl Responses {
             4 => Self::ClientError,
             _ => Self::ServerError,
         }
+    }
+}
+
+impl Stage {
+    /// Whether the core did something for somebody: it neither looked for work in vain nor slept.
+    pub fn is_work(self) -> bool {
+        !matches!(self, Self::Idle | Self::Asleep)
     }
 }
 
@@ -403,6 +426,7 @@ fn descriptions() -> impl Iterator<Item = Description> {
         .chain(Accelerator::ALL.iter().map(|cell| cell.describe()))
         .chain(CpuJob::ALL.iter().map(|cell| cell.describe()))
         .chain(BatchSize::ALL.iter().map(|cell| cell.describe()))
+        .chain(Stage::ALL.iter().map(|cell| cell.describe()))
         .chain(ports)
 }
 
@@ -427,6 +451,48 @@ impl SharedCounters {
     /// read while the worker publishes may stem from two successive publications.
     pub fn read(&self) -> Counters {
         Counters(std::array::from_fn(|i| self.cells[i].load(Relaxed)))
+    }
+}
+
+/// The account of stages, as part of a line: each one's share of the core in percent and its ticks
+/// for each request. Empty when nothing was charged.
+#[derive(Debug)]
+pub struct Account<'a>(pub &'a Counters);
+
+impl fmt::Display for Account<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(c) = self;
+        let all: u64 = Stage::ALL.iter().map(|&stage| c[stage]).sum();
+        if all == 0 {
+            return Ok(());
+        }
+        let requests = c[Counter::Requests];
+        let each = if requests > 0 {
+            " (cycles a request)"
+        } else {
+            ""
+        };
+        write!(f, ", core %{each}:")?;
+        let mut busy = 0;
+        for &stage in Stage::ALL.iter().filter(|stage| c[**stage] > 0) {
+            let ticks = c[stage];
+            write!(
+                f,
+                " {} {:.1}",
+                stage.name(),
+                100.0 * ticks as f64 / all as f64
+            )?;
+            if stage.is_work() {
+                busy += ticks;
+                if let Some(each) = ticks.checked_div(requests) {
+                    write!(f, " ({each})")?;
+                }
+            }
+        }
+        match busy.checked_div(requests) {
+            Some(each) => write!(f, ", in all {each} cycles a request"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -461,6 +527,7 @@ impl fmt::Display for Summary {
             share(c[Gauge::SmallFramesFree], c[Gauge::SmallFrames]),
             share(c[Gauge::LargeFramesFree], c[Gauge::LargeFrames]),
         )?;
+        write!(f, "{}", Account(c))?;
         if c[Accelerator::Jobs] + c[CpuJob::Small] + c[CpuJob::Lost] > 0 {
             self.accelerator(f)?;
         }

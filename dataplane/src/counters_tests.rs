@@ -142,6 +142,28 @@ fn the_summary_names_what_matters() {
     );
 }
 
+#[test]
+fn the_summary_shows_where_the_core_went() {
+    let (before, mut now) = (Counters::default(), Counters::default());
+    now[Stage::Rx] = 30_000;
+    now[Stage::Tx] = 10_000;
+    now[Stage::Idle] = 60_000;
+    let text = now.summary(&before, 1.0).to_string();
+    assert!(
+        text.ends_with(", core %: rx 30.0 tx 10.0 idle 60.0"),
+        "{text}"
+    );
+    now[Counter::Requests] = 4;
+    let text = now.summary(&before, 1.0).to_string();
+    assert!(
+        text.ends_with(
+            ", core % (cycles a request): rx 30.0 (7500) tx 10.0 (2500) idle 60.0, in all 10000 \
+             cycles a request"
+        ),
+        "{text}"
+    );
+}
+
 /// The text of all source files below `folder`, except for tests and for the list of counters.
 fn sources(folder: &std::path::Path, text: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -175,6 +197,7 @@ fn every_counter_is_written_somewhere() {
         names("Timeout", Timeout::ALL),
         names("LocalReply", LocalReply::ALL),
         names("PortValue", PortValue::ALL),
+        names("Stage", Stage::ALL),
     ];
     for name in all.iter().flatten() {
         assert!(words.contains(name.as_str()), "{name}");

@@ -193,6 +193,11 @@ impl Neighbors {
         self.allowance = (left - asked as u64, now);
     }
 
+    /// A time in ms before which [`Neighbors::poll`] has nothing to send; `None` while nobody is asked.
+    pub fn next_poll(&self) -> Option<u64> {
+        self.cache.next_visit()
+    }
+
     /// Tells everybody on the link where the port's addresses are: gratuitous ARP (RFC 5227
     /// section 2.3) and unsolicited advertisements (RFC 4861 section 7.2.6). For the start, and for
     /// when the link comes back.

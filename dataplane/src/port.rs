@@ -56,8 +56,15 @@ pub trait FramePool {
     /// A frame of length zero and a single owner, or `None` when the pool is empty.
     fn alloc(&mut self, class: FrameClass) -> Option<Self::Frame>;
 
-    /// How many frames of `class` there are and how many are free. Cheap enough for once a turn.
+    /// How many frames of `class` there are and how many are free.
     fn level(&self, class: FrameClass) -> PoolLevel;
+
+    /// Whether the caller can have fewer than one in `part` of all frames of `class`. Cheap enough for
+    /// once a turn, where [`level`](Self::level) may have to ask around.
+    fn is_low(&self, class: FrameClass, part: u32) -> bool {
+        let level = self.level(class);
+        level.free < level.total / part
+    }
 }
 
 /// What a port says about the L4 checksum of a packet it received.
@@ -228,6 +235,12 @@ pub trait Port {
     /// Hands all queued packets to the device. What the device does not take now stays queued and
     /// is offered again at the next flush; nothing is dropped.
     fn tx_flush(&mut self);
+
+    /// Whether packets are queued that the device did not take at the last flush: somebody has to flush
+    /// again. A port that cannot tell keeps its worker from sleeping.
+    fn tx_waits(&self) -> bool {
+        true
+    }
 
     /// The device's own counters. May be slow: not for every turn.
     fn stats(&mut self) -> PortStats;

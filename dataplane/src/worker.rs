@@ -4,20 +4,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::conn::ConnTable;
-use crate::counters::{Counter, Counters};
+use crate::counters::{Counter, Counters, Stage};
 use crate::flow_table::{ConnId, FlowTable};
 use crate::load::Load;
 use crate::mover::{CopyBatch, Done, Mover};
 use crate::neighbor::Neighbors;
 use crate::payload::SpanArena;
-use crate::port::{FramePool, Port, RxBurst};
+use crate::port::{FramePool, Port, PortCaps, RxBurst};
 use crate::proxy::Proxy;
 use crate::settings::Settings;
 use crate::steering::WorkerId;
 use crate::tcp::{RingSource, Stack};
 use crate::team::{Seat, Team};
 use crate::timer_wheel::{TimerId, TimerWheel};
+use account::Account;
 
+mod account;
 mod egress;
 mod handover;
 mod maintain;
@@ -26,6 +28,7 @@ mod open;
 mod receive;
 mod windows;
 
+pub use account::Ticks;
 pub(crate) use receive::{session_timer, tcp_timer};
 pub(crate) use windows::Openings;
 
@@ -41,6 +44,9 @@ pub struct Turn {
     pub packets: u32,
     /// Exchanges under way at its end.
     pub exchanges: u32,
+    /// Up to where its time was charged to stages, in ticks: its beginning if it was idle. What comes
+    /// after is for whoever called.
+    pub charged: u64,
 }
 
 /// A port and what the worker keeps for it.
@@ -54,10 +60,10 @@ pub(crate) struct Lane<P: Port> {
     pub waiting: Vec<ConnId>,
     /// Connections that may have something to send.
     pub egress: VecDeque<ConnId>,
-    /// Packets for which connections leave room in the transmit queue: received ones are answered there.
-    /// Else two engines on one wire could fill each other's queues with data, and neither would take
-    /// any in.
-    pub reserve: usize,
+    /// Room that there must be in the transmit queue before a connection is asked for a segment, in
+    /// packets: for any segment, and for the answers to a burst. Else two engines on one wire could fill
+    /// each other's queues with data, and neither would take any in.
+    pub send_room: usize,
     /// Since when (in ms) nothing is received because answers would find no room, and how much there is.
     pub shut: Option<(u64, usize)>,
     /// Whether the link was told about the port's addresses.
@@ -68,6 +74,26 @@ pub(crate) struct Lane<P: Port> {
     pub strays: u64,
     /// Packets passed on to all workers since mailboxes were last looked into.
     pub relayed: u32,
+}
+
+impl<P: Port> Lane<P> {
+    /// Whether a connection may be asked for a segment.
+    pub fn has_room(&mut self) -> bool {
+        self.port.tx_room() >= self.send_room
+    }
+}
+
+/// Pieces that the largest segment has at most: smaller runs are put together
+/// (`proxy::pump::SMALL_RUN`).
+const MOST_PIECES: usize = 65_536 / 256;
+
+/// [`Lane::send_room`] of a port whose transmit queue holds `queue` packets. A segment of more pieces
+/// than the port takes in a packet takes several. A short queue is used up to its end: what does not
+/// fit even then is sent again by TCP, and counted.
+fn send_room(queue: usize, caps: &PortCaps) -> usize {
+    let answers = caps.max_burst.min(queue.saturating_sub(caps.max_burst));
+    let segment = 1 + MOST_PIECES / caps.max_pieces.max(1);
+    (segment + answers).min(queue)
 }
 
 /// One worker. It owns its ports' queues, its frames, its connections; it shares nothing.
@@ -117,6 +143,7 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     drain_expired: bool,
     /// When `maintain` last ran.
     maintained: u64,
+    account: Account,
     pub(crate) counters: Counters,
     /// Time of this turn in ms.
     pub(crate) now: u64,
@@ -138,6 +165,8 @@ pub struct Parts<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub rings: Box<dyn RingSource>,
     /// Its place among the workers; [`Team::alone`] for a single one.
     pub team: Team,
+    /// What the time of stages is measured with.
+    pub ticks: Ticks,
     /// Decides sequence numbers, ephemeral ports and hashes; random and secret outside of tests.
     pub seed: u64,
 }
@@ -175,7 +204,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     burst: RxBurst::with_capacity(caps.max_burst),
                     waiting: Vec::with_capacity(64),
                     egress: VecDeque::with_capacity(most),
-                    reserve: caps.max_burst.min(queue.saturating_sub(caps.max_burst)),
+                    send_room: send_room(queue, caps),
                     shut: None,
                     // Once is enough: the first worker does it.
                     announced: me != WorkerId(0),
@@ -216,6 +245,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             draining: None,
             drain_expired: false,
             maintained: u64::MAX,
+            account: Account::new(parts.ticks),
             counters: Counters::default(),
             now,
             now_us,
@@ -226,33 +256,46 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// One turn: the whole path. Its work is bounded by the burst sizes of the ports and by the
     /// room in their transmit queues; what does not fit waits for the next turn.
     ///
-    /// `now_us` is the time in microseconds from any fixed point; it must not go back.
-    pub fn turn(&mut self, now_us: u64) -> Turn {
+    /// `now_us` is the time in microseconds from any fixed point; it must not go back. `ticks` is
+    /// what [`Parts::ticks`] said at that time.
+    pub fn turn(&mut self, now_us: u64, ticks: u64) -> Turn {
         self.now_us = now_us;
         self.now = now_us / 1000;
+        self.account.begin(ticks);
         self.mover.begin_turn(now_us);
         self.mover.note_load(self.exchanges);
 
-        let mut busy = self.harvest(); //    copies finished since the last turn → send queues
+        self.harvest(); //                   copies finished since the last turn → send queues
         let mut packets = self.receive(); // packets → connections
         packets += self.take_over(); //      packets that other workers received → connections
-        busy |= packets > 0;
-        busy |= self.run_load(); //          requests that are due, if it is a load client
-        busy |= self.run_sessions(); //      connections that changed → HTTP, copy jobs
+        self.run_load(); //                  requests that are due, if it is a load client
+        self.run_sessions(); //              connections that changed → HTTP, copy jobs
         self.submit(); //                    this turn's copy jobs → mover
-        busy |= self.harvest(); //           a CPU mover is done at once
-        busy |= self.open_windows(); //      senders that may send more
-        busy |= self.expire(); //            timers due
-        busy |= self.send(); //              connections that changed → packets
+        self.harvest(); //                   a CPU mover is done at once
+        self.open_windows(); //              senders that may send more
+        self.expire(); //                    timers due
+        self.send(); //                      connections that changed → packets
         self.maintain(); //                  neighbours, pool level, drain
 
+        let (busy, charged) = self.account.end();
         self.counters[Counter::Turns] += 1;
         self.counters[Counter::BusyTurns] += u64::from(busy);
         Turn {
             busy,
             packets,
             exchanges: self.exchanges,
+            charged,
         }
+    }
+
+    /// There is something to do: the turn is busy, and what came before was looking for it.
+    pub(crate) fn found(&mut self) {
+        self.account.found(&mut self.counters);
+    }
+
+    /// The time since the last border between stages was `stage`.
+    pub(crate) fn close(&mut self, stage: Stage) {
+        self.account.close(stage, &mut self.counters);
     }
 
     /// Hands the copy jobs of this turn to the mover, all at once.
@@ -264,9 +307,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     /// Puts copied frames where they belong. Frames of connections that have ended go back to
     /// their pool.
-    fn harvest(&mut self) -> bool {
+    fn harvest(&mut self) {
         self.mover.harvest(&mut self.done);
-        let any = !self.done.is_empty();
+        if !self.done.is_empty() {
+            self.account.open();
+        }
         let mut done = std::mem::take(&mut self.done);
         for Done { frame, tag } in done.drain(..) {
             if let Some(conn) = self.conns.resolve(tag.conn) {
@@ -275,7 +320,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
         }
         self.done = done;
-        any
+        self.close(Stage::Mover);
     }
 
     /// Notes that the session of a connection has something to look at.

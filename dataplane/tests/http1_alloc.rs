@@ -1,37 +1,11 @@
-//! Messages cost no allocation once the buffers exist. Alone in its file: the allocator counts
-//! for the whole process.
+//! Messages cost no allocation once the buffers exist. Alone in its file: the allocator that counts
+//! is the whole process's.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use allocation_counter::measure;
 use dataplane::http1::framing::{BodyFraming, request_framing};
 use dataplane::http1::rewrite::{RequestRewrite, ResponseRewrite, write_request, write_response};
 use dataplane::http1::{ChunkedDecoder, Head, HeadLimits, HeadScan, MessageKind, Reply, Version};
 use dataplane::settings::{Forwarding, Limits};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is passed to the system's allocator unchanged; counting does not allocate,
-// because the counter is constant-initialised and needs no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above; `pointer` came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn messages_cost_no_allocation() {
@@ -79,8 +53,7 @@ fn messages_cost_no_allocation() {
     let len = request.len().max(response.len());
     let mut out = Vec::with_capacity(to_origin.max_len(len).max(to_client.max_len(len)));
 
-    let before = ALLOCATIONS.get();
-    for _ in 0..100 {
+    let mut messages = || {
         out.clear();
         let mut scan = HeadScan::new(MessageKind::Request);
         let found = scan.find_end(request.as_bytes(), &limits);
@@ -100,8 +73,9 @@ fn messages_cost_no_allocation() {
         decoder.skip_data(0x1000);
         let _ = decoder.next(b"\r\n0\r\nX-Sum: 1\r\n\r\n").unwrap();
         assert!(decoder.is_done());
-    }
-    assert_eq!(ALLOCATIONS.get(), before);
-    drop(vec![before; 100]);
-    assert!(ALLOCATIONS.get() > before, "the counter counts");
+    };
+    let counted = measure(|| (0..100).for_each(|_| messages()));
+    assert_eq!(counted.count_total, 0);
+    let counted = measure(|| drop(vec![1; 100]));
+    assert!(counted.count_total > 0, "the counter counts");
 }

@@ -412,7 +412,8 @@ fn a_window_that_closed_over_lost_bytes_is_probed() {
                 probes.push(bench.now);
             }
         }
-        let _ = bench.stack.wake_at(&mut bench.conn, bench.now);
+        let deadline = bench.stack.deadline(bench.now, &bench.conn.set);
+        let _ = bench.stack.wake_at(&mut bench.conn, deadline, bench.now);
     }
     assert!((3..60).contains(&probes.len()), "{probes:?}");
     // What the window lets through when it opens goes out, from behind the byte that probed.

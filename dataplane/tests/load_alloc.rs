@@ -192,6 +192,7 @@ fn worker(keep_alive: bool, connections: u32) -> Worker<Link, HeapPool, ZeroCopy
         mover: ZeroCopy,
         rings: Box::new(Rings),
         team: Team::alone(2),
+        ticks: || 0,
         seed: 7,
     };
     Worker::new(parts, 0)
@@ -207,7 +208,7 @@ fn run(
     for _ in 0..turns {
         *now_us += apart_us;
         worker.set_time_of_day(*now_us / 1_000_000);
-        let _ = worker.turn(*now_us);
+        let _ = worker.turn(*now_us, 0);
         for sample in worker.samples_mut().drain(..) {
             assert_eq!(sample.outcome, Outcome::Status(200));
             assert_eq!(sample.body_bytes, 20 * 1024);

@@ -1,47 +1,15 @@
 //! Payload costs no allocation once the queues have been as full as they get. Alone in its file:
-//! the allocator counts for the whole process.
+//! the allocator that counts is the whole process's.
 
 mod frames;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use allocation_counter::measure;
 use dataplane::conn::ConnRef;
 use dataplane::flow_table::ConnId;
 use dataplane::mover::{CopyBatch, CopyPiece, JobTag, MemMover, Mover};
 use dataplane::payload::{Insert, RecvQueue, SendQueue, SpanArena};
 use dataplane::port::{Frame, FrameClass, FramePool};
 use frames::{HeapFrame, HeapPool};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is passed to the system's allocator unchanged; counting does not allocate,
-// because the counter is constant-initialised and needs no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as above; `pointer` came from `System`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above; `pointer` came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Bytes of a segment, and of what goes through in one turn.
 const SEGMENT: u32 = 1460;
@@ -153,13 +121,9 @@ fn payload_costs_no_allocation() {
         done: Vec::new(),
         scratch: Vec::with_capacity(16 * 1024),
     };
-    let before = ALLOCATIONS.get();
-    session.turn();
-    assert!(ALLOCATIONS.get() > before, "the arena grows at first");
-    let before = ALLOCATIONS.get();
-    for _ in 0..100 {
-        session.turn();
-    }
-    assert_eq!(ALLOCATIONS.get(), before);
+    let counted = measure(|| session.turn());
+    assert!(counted.count_total > 0, "the arena grows at first");
+    let counted = measure(|| (0..100).for_each(|_| session.turn()));
+    assert_eq!(counted.count_total, 0);
     assert_eq!(session.mover.stats().jobs, 101 * 4);
 }

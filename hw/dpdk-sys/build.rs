@@ -7,6 +7,7 @@ use std::path::PathBuf;
 /// Functions used by `hw/dpdk`. The types they mention follow by themselves.
 const FUNCTIONS: &[&str] = &[
     "dpdk_sys_errno",
+    "dpdk_sys_mempool_free_here",
     "fopencookie",
     "rte_dev_devargs",
     "rte_dma_burst_capacity",
@@ -52,6 +53,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_tx_queue_setup",
     "rte_get_main_lcore",
     "rte_get_next_lcore",
+    "rte_get_tsc_hz",
     "rte_lcore_id",
     "rte_lcore_to_socket_id",
     "rte_log_cur_msg_loglevel",
@@ -64,6 +66,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_free_seg",
     "rte_pktmbuf_pool_create",
+    "rte_rdtsc",
     "rte_strerror",
     "setvbuf",
 ];

@@ -205,7 +205,10 @@ fn mistakes_are_one_line_that_says_what_to_type() {
         ),
         ("--kernel -p 50,x URL", "is not a percentile"),
         ("--kernel --origin 10.0.0.1 ", "invalid socket address"),
-        ("--kernel --origin 10.0.0.1:80 URL", "cannot be used with"),
+        (
+            "--kernel --origin 10.0.0.1:80 URL",
+            "either a URL or --origin",
+        ),
         (
             "--kernel --sources fd00::/112 URL",
             "different address families",

@@ -202,11 +202,7 @@ impl Display for Report<'_> {
             )?;
             self.write_histogram(f, "Service Time", &tally.service)?;
             self.write_targets(f, "service", &tally.service)?;
-            writeln!(
-                f,
-                "Calls due but never begun, for want of a free connection: {}",
-                tally.missed
-            )?;
+            writeln!(f, "Calls due but never begun: {}", tally.missed)?;
         }
         self.write_histogram(f, "Error cases", &tally.failed)?;
         writeln!(

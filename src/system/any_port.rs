@@ -5,7 +5,7 @@
 
 use dataplane::port::{Piece, Port, PortCaps, PortStats, RxBurst, TxError, TxHeader};
 use dpdk::{DpdkPort, Mbuf, MbufPool};
-use packet::PacketPort;
+use packet::{PacketPort, PacketSocket};
 
 /// A port of a worker. It logs when its link goes down and comes back.
 #[derive(Debug)]
@@ -44,6 +44,14 @@ impl AnyPort {
     /// A queue pair of a DPDK device.
     pub fn dpdk(port: DpdkPort) -> Self {
         Self::new(Device::Dpdk(port))
+    }
+
+    /// The socket behind it, if it is one: something to wait on.
+    pub fn socket(&self) -> Option<&PacketSocket> {
+        match &self.device {
+            Device::Packet(port) => Some(port.socket()),
+            Device::Dpdk(_) => None,
+        }
     }
 
     fn new(device: Device) -> Self {
@@ -105,6 +113,10 @@ impl Port for AnyPort {
         let stats = either!(&mut self.device, port => port.stats());
         self.look_at_link();
         stats
+    }
+
+    fn tx_waits(&self) -> bool {
+        either!(&self.device, port => port.tx_waits())
     }
 
     fn frames_held(&self) -> usize {

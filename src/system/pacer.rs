@@ -61,6 +61,7 @@ mod tests {
             busy: true,
             packets,
             exchanges: MANY,
+            charged: 0,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use dataplane::counters::{
-    Accelerator, BatchSize, Counter, Counters, CpuJob, Drop, Responses, SharedCounters,
+    Accelerator, Account, BatchSize, Counter, Counters, CpuJob, Drop, Responses, SharedCounters,
 };
 use dpdk::Eal;
 
@@ -144,6 +144,7 @@ impl fmt::Display for Farewell {
         let drops = Drop::ALL.iter();
         let drops = drops.map(|&reason| (reason.name(), counters[reason]));
         list(f, ", dropped: ", drops)?;
+        write!(f, "{}", Account(counters))?;
         if counters[Accelerator::Jobs] > 0 {
             let values = Accelerator::ALL.iter();
             let values = values.map(|&value| {

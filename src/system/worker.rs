@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use dataplane::counters::{Counter, Drop, SharedCounters};
+use dataplane::counters::{Counter, Drop, SharedCounters, Stage};
 use dataplane::port::Port;
 use dataplane::settings::{PortId, Settings};
 use dataplane::team::Team;
@@ -13,15 +13,18 @@ use dataplane::worker::{Parts, Worker};
 use dpdk::{LcoreId, MbufPool};
 
 use super::any_port::AnyPort;
-use super::clock::{Clock, unix_ns};
+use super::clock::unix_ns;
 use super::crew::Member;
 use super::error::StartError;
+use super::idle::Napper;
 use super::movers::{AnyMover, Planned};
 use super::pacer::Pacer;
 use super::ports::OpenPort;
 use super::record::record;
 use super::rings::Rings;
+use super::tick_clock::{Moment, TickClock};
 use crate::access_log::AccessLogSender;
+use crate::cli::Idle;
 use crate::signals::Signals;
 
 const MS: u64 = 1_000_000;
@@ -56,6 +59,8 @@ pub struct Plan {
     pub mover: Planned,
     /// Least time between the beginnings of two turns under load, in µs.
     pub coalesce_us: u32,
+    /// What it does while no packet comes.
+    pub idle: Idle,
     /// Rings for its sockets.
     pub rings: Rings,
     /// Secret of its sequence numbers and hashes.
@@ -70,6 +75,10 @@ pub struct Plan {
     pub member: Member,
     /// Where it publishes its counters.
     pub counters: Arc<SharedCounters>,
+    /// The rate of the processor's ticks.
+    pub ticks_per_second: u64,
+    /// There are no other workers.
+    pub alone: bool,
 }
 
 impl Plan {
@@ -121,8 +130,9 @@ enum Phase {
 
 struct Running {
     worker: Worker<AnyPort, MbufPool, AnyMover>,
-    clock: Clock,
+    clock: TickClock,
     pacer: Pacer,
+    napper: Napper,
     phase: Phase,
     index: usize,
     /// Time given to open exchanges, in ms; 0: as long as they take.
@@ -138,8 +148,9 @@ struct Running {
 impl Running {
     fn new(plan: Plan, ports: Vec<AnyPort>) -> Self {
         plan.say_hello(&ports);
-        let clock = Clock::start();
+        let mut clock = TickClock::start(dpdk::ticks, plan.ticks_per_second);
         let drain_ms = plan.settings.timeouts.drain;
+        let napper = Napper::new(plan.idle, &ports, plan.alone);
         let names = ports.iter().map(|port| port.caps().name.clone()).collect();
         let parts = Parts {
             settings: plan.settings,
@@ -148,12 +159,14 @@ impl Running {
             mover: plan.mover.into(),
             rings: Box::new(plan.rings),
             team: plan.team,
+            ticks: dpdk::ticks,
             seed: plan.seed,
         };
         Self {
-            worker: Worker::new(parts, clock.now_ns() / 1000),
+            worker: Worker::new(parts, clock.read().ns / 1000),
             clock,
             pacer: Pacer::new(plan.coalesce_us),
+            napper,
             phase: Phase::Serving,
             index: plan.index,
             drain_ms,
@@ -168,42 +181,67 @@ impl Running {
     /// Turn after turn. The clock is read once for each: the end of one is the beginning of the
     /// next.
     fn run(mut self) {
-        let mut now = self.clock.now_ns();
+        let mut now = self.clock.read();
         self.worker.set_time_of_day(unix_ns() / 1_000_000_000);
-        let (mut next_look, mut next_publish) = (now, now);
+        let (mut next_look, mut next_publish) = (now.ns, now.ns);
         loop {
-            let turn = self.worker.turn(now / 1000);
+            let turn = self.worker.turn(now.ns / 1000, now.ticks);
             self.log_exchanges();
-            let before = std::mem::replace(&mut now, self.clock.now_ns());
-            let time = if turn.busy {
-                Counter::BusyNanos
+            let before = std::mem::replace(&mut now, self.clock.read());
+            let (time, stage) = if turn.busy {
+                (Counter::BusyNanos, Stage::Rest)
             } else {
-                Counter::IdleNanos
+                (Counter::IdleNanos, Stage::Idle)
             };
-            self.worker.counters_mut()[time] += now - before;
-            if let Some(until) = self.pacer.next(before, now, turn) {
+            let counters = self.worker.counters_mut();
+            counters[time] += now.ns - before.ns;
+            counters[stage] += now.ticks.saturating_sub(turn.charged);
+            if let Some(until) = self.pacer.next(before.ns, now.ns, turn) {
                 let end = now;
-                while now < until {
+                while now.ns < until {
                     std::hint::spin_loop();
-                    now = self.clock.now_ns();
+                    now = self.clock.read();
                 }
-                self.worker.counters_mut()[Counter::IdleNanos] += now - end;
+                let counters = self.worker.counters_mut();
+                counters[Counter::IdleNanos] += now.ns - end.ns;
+                counters[Stage::Idle] += now.ticks.saturating_sub(end.ticks);
             }
 
-            if now >= next_look {
-                next_look = now + LOOK;
+            now = self.nap(now, turn.busy);
+
+            if now.ns >= next_look {
+                now = self.clock.correct();
+                next_look = now.ns + LOOK;
                 self.worker.set_time_of_day(unix_ns() / 1_000_000_000);
-                self.phase = self.next_phase(now);
+                self.phase = self.next_phase(now.ns);
                 if matches!(self.phase, Phase::Over) {
                     break;
                 }
             }
-            if now >= next_publish {
-                next_publish = now + PUBLISH;
+            if now.ns >= next_publish {
+                next_publish = now.ns + PUBLISH;
                 self.publish();
             }
         }
         self.publish();
+    }
+
+    /// Sleeps if it is time to. Returns what time it is.
+    fn nap(&mut self, now: Moment, busy: bool) -> Moment {
+        if !matches!(self.phase, Phase::Serving) {
+            return now;
+        }
+        let worker = &self.worker;
+        let deadline = || worker.next_deadline().map(|ms| ms.saturating_mul(MS));
+        let Some(most) = self.napper.nap(now.ns, busy, deadline) else {
+            return now;
+        };
+        self.napper.sleep(most);
+        let woken = self.clock.correct();
+        let counters = self.worker.counters_mut();
+        counters[Counter::IdleNanos] += woken.ns - now.ns;
+        counters[Stage::Asleep] += woken.ticks.saturating_sub(now.ticks);
+        woken
     }
 
     fn next_phase(&mut self, now: u64) -> Phase {

@@ -138,19 +138,23 @@ pub struct LoadStatus {
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// The client's part of a turn: connections that are wanted, requests that are due.
-    pub(crate) fn run_load(&mut self) -> bool {
-        let Some(clients) = &self.load.clients else {
-            return false;
-        };
-        if !clients.running {
-            return false;
+    pub(crate) fn run_load(&mut self) {
+        if !self
+            .load
+            .clients
+            .as_ref()
+            .is_some_and(|clients| clients.running)
+        {
+            return;
         }
         let mut busy = self.open_load_connections();
         while let Some((id, due)) = self.next_request() {
             busy = true;
             self.begin_request(id, due);
         }
-        busy
+        if busy {
+            self.found();
+        }
     }
 
     /// A connection that waits for a request, and a request that is due.

@@ -245,6 +245,11 @@ impl Cache {
         asked
     }
 
+    /// A time before which no question is due; `None` when none ever is.
+    pub(super) fn next_visit(&self) -> Option<u64> {
+        self.wheel.next_visit()
+    }
+
     /// The timer of an entry has fired: what its state says is due.
     fn fire(&mut self, i: usize, now: u64) -> Option<Question> {
         let entry = self.entries[i];

@@ -5,7 +5,7 @@ use super::outcome::first_line;
 use super::saved::SavedId;
 use super::{Body, ReplyState, Role};
 use crate::conn::Ending;
-use crate::counters::{Counter, LocalReply, Responses};
+use crate::counters::{Counter, LocalReply, Responses, Stage};
 use crate::flow_table::ConnId;
 use crate::http1::{HeadError, HeadScan, MessageKind, Reply, Version};
 use crate::mover::Mover;
@@ -99,7 +99,7 @@ pub(super) enum Step {
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Runs the sessions that changed in this turn.
-    pub(crate) fn run_sessions(&mut self) -> bool {
+    pub(crate) fn run_sessions(&mut self) {
         // Even when the pool is low: what these sessions hold is what makes it low, and the reserve
         // is there so that it can get out.
         if !self.starved.is_empty() {
@@ -110,7 +110,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             self.starved = starved;
         }
-        let any = !self.sessions.is_empty();
+        if self.sessions.is_empty() {
+            return;
+        }
+        self.found();
         let spare = std::mem::take(&mut self.spare);
         let mut listed = std::mem::replace(&mut self.sessions, spare);
         for &id in &listed {
@@ -120,7 +123,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         // Sessions that were listed meanwhile run in the next turn.
         listed.clear();
         self.spare = listed;
-        any
+        self.close(Stage::Http);
     }
 
     fn run_session(&mut self, id: ConnId) {

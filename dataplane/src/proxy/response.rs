@@ -19,7 +19,6 @@ use smoltcp::socket::tcp;
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Looks whether the response's head has come, and sends it on.
     pub(super) fn await_response(&mut self, id: ConnId, upstream: ConnId) -> HeadStep {
-        let settings = self.settings.clone();
         let limits = self.proxy.limits;
         let (client_conn, conn) = self.conns.pair(id, upstream);
         let Role::Client(client) = &mut client_conn.role else {
@@ -82,7 +81,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                                 parsed,
                                 line,
                                 &ResponseRewrite {
-                                    forwarding: &settings.forwarding,
+                                    forwarding: &self.settings.forwarding,
                                     client_version: exchange.version,
                                     body: if dechunk {
                                         BodyFraming::UntilClose

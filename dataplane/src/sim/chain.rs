@@ -243,6 +243,7 @@ impl<M: Mover<SimFrame>> Chain<M> {
             mover,
             rings: Box::new(LeakedRings(ring)),
             seed: Rng::new(!setup.seed ^ number).next_u64(),
+            ticks: || 0,
         };
         self.nodes.push(Node {
             worker: Worker::new(parts, 0),
@@ -276,7 +277,7 @@ impl<M: Mover<SimFrame>> Chain<M> {
             let mut busy = false;
             for node in &mut self.nodes {
                 node.worker.set_time_of_day(784_111_777 + now / 1_000_000);
-                busy |= node.worker.turn(now).busy;
+                busy |= node.worker.turn(now, 0).busy;
                 self.samples.append(node.worker.samples_mut());
             }
             let arrivals = self.wires.iter().flat_map(|wire| {

@@ -51,6 +51,8 @@ pub struct PortOptions {
     pub verifies: bool,
     /// Most packets of a burst.
     pub max_burst: usize,
+    /// Most pieces of a packet beside its headers.
+    pub max_pieces: usize,
     /// Packets that the wire takes before the other end has received some; it then receives only what it
     /// asks for.
     pub wire_holds: usize,
@@ -78,6 +80,7 @@ impl Default for PortOptions {
             split: Split::Whole,
             verifies: false,
             max_burst: 32,
+            max_pieces: 40,
             wire_holds: usize::MAX,
             tx_queue: 256,
             tx_per_flush: usize::MAX,
@@ -141,7 +144,7 @@ impl SimPort {
             mtu: options.mtu,
             tx_tcp_checksum: options.tx_tcp_checksum,
             tso_v4: options.tso_v4,
-            max_pieces: 40,
+            max_pieces: options.max_pieces,
             max_burst: options.max_burst,
         };
         let posted = SimPool::new(options.rx_ring, options.rx_ring);
@@ -336,6 +339,10 @@ impl Port for SimPort {
             };
             self.transmit(packet);
         }
+    }
+
+    fn tx_waits(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     fn stats(&mut self) -> PortStats {

@@ -17,7 +17,7 @@ use crate::settings::{Cluster, ClusterId, Listener, PortId, PortSettings, Route,
 use crate::steering::Steering;
 use crate::tcp::RingSource;
 use crate::team::{PARCELS, Team};
-use crate::worker::{Parts, Worker};
+use crate::worker::{Parts, Ticks, Worker};
 
 /// TCP port of the worker's listeners.
 pub const LISTEN: u16 = 80;
@@ -84,6 +84,11 @@ pub struct Setup {
     pub parcels: usize,
     /// The prefix of the paths that are routed to the origins.
     pub prefix: &'static str,
+    /// What workers measure their stages with.
+    pub ticks: Ticks,
+    /// An idle worker has its next turn at its deadline, or when a packet comes; else every millisecond.
+    /// For a single worker.
+    pub sleeps: bool,
 }
 
 impl Default for Setup {
@@ -113,6 +118,8 @@ impl Default for Setup {
             spread: Spread::First,
             parcels: PARCELS,
             prefix: "/",
+            ticks: || 0,
+            sleeps: false,
         }
     }
 }
@@ -137,6 +144,9 @@ pub struct World<M: Mover<SimFrame>> {
     pub hosts: Vec<Host>,
     /// Where clients connect.
     pub target: SocketAddr,
+    /// What workers measure their stages with.
+    ticks: Ticks,
+    sleeps: bool,
     /// A clock to measure the worker's turns with, if somebody wants to know.
     pub meter: Option<fn() -> u64>,
     /// What the worker's turns took by that clock.
@@ -255,6 +265,7 @@ impl<M: Mover<SimFrame>> World<M> {
                 mover,
                 rings: Box::new(LeakedRings(ring)),
                 team,
+                ticks: setup.ticks,
                 seed: rng.next_u64(),
             };
             all.push(Worker::new(parts, 0));
@@ -269,6 +280,8 @@ impl<M: Mover<SimFrame>> World<M> {
             wires,
             hosts: Vec::new(),
             target,
+            ticks: setup.ticks,
+            sleeps: setup.sleeps,
             meter: None,
             metered: 0,
             rng,
@@ -393,16 +406,23 @@ impl<M: Mover<SimFrame>> World<M> {
             let before = self.meter.map(|clock| clock());
             let time_of_day = EPOCH + now / 1_000_000;
             self.worker.set_time_of_day(time_of_day);
-            let mut busy = self.worker.turn(now).busy;
+            let mut busy = self.worker.turn(now, (self.ticks)()).busy;
             for other in &mut self.others {
                 other.set_time_of_day(time_of_day);
-                busy |= other.turn(now).busy;
+                busy |= other.turn(now, (self.ticks)()).busy;
             }
             if let (Some(clock), Some(before)) = (self.meter, before) {
                 self.metered += clock() - before;
             }
             self.last_turn = now;
-            self.next_turn = now + if busy { TURN_US * 2 } else { IDLE_TURN_US };
+            self.next_turn = if busy {
+                now + TURN_US * 2
+            } else if self.sleeps {
+                let deadline = self.worker.next_deadline();
+                deadline.map_or(u64::MAX, |ms| (ms * 1000).max(now + TURN_US))
+            } else {
+                now + IDLE_TURN_US
+            };
         }
     }
 

@@ -142,14 +142,14 @@ impl Stack {
     }
 
     /// When a connection wants to be asked for a packet again, in ms; `now` or before is at once.
+    /// `deadline` is what [`Stack::deadline`] says of it.
     ///
     /// smoltcp probes a window that is closed when its last segment is acknowledged. When it closes
     /// while bytes are in flight and the retransmission timer finds it closed, smoltcp 0.14 stops all
     /// timers. Then the window is probed from here: smoltcp is shown one that is a unit wide.
-    pub fn wake_at(&mut self, conn: &mut Conn, now: u64) -> Option<u64> {
+    pub fn wake_at(&mut self, conn: &mut Conn, deadline: Option<u64>, now: u64) -> Option<u64> {
         let (acked, sent) = (conn.send.acked(), conn.send.sent());
         let probe = conn.recovery.probe_at(acked, sent);
-        let deadline = self.deadline(now, &conn.set);
         if deadline.is_none() && conn.send.told() > acked {
             let _ = conn.recovery.stalled.get_or_insert(now + PERSIST);
         } else {

@@ -3,11 +3,12 @@
 use smoltcp::socket::tcp;
 
 use crate::conn::Ending;
-use crate::counters::{Counter, Drop};
+use crate::counters::{Counter, Drop, Stage};
 use crate::flow_table::ConnId;
 use crate::mover::Mover;
 use crate::port::{FramePool, Port};
 use crate::proxy::Role;
+use crate::settings::PortId;
 use crate::timer_wheel::TimerId;
 use crate::worker::{TIMERS_PER_TURN, Worker, tcp_timer};
 
@@ -15,19 +16,18 @@ use crate::worker::{TIMERS_PER_TURN, Worker, tcp_timer};
 /// others waiting.
 const PACKETS_PER_CONN: usize = 64;
 
-/// Pieces that the largest segment has at most: smaller runs are put together
-/// (`proxy::pump::SMALL_RUN`).
-const MOST_PIECES: usize = 65_536 / 256;
-
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Asks the connections on the lists for packets, and hands these to the devices. Those that a full
     /// device leaves waiting are not even looked at.
-    pub(super) fn send(&mut self) -> bool {
-        let mut any = false;
+    pub(super) fn send(&mut self) {
+        // What came since the sessions: windows and timers.
+        self.close(Stage::Rest);
         for lane in 0..self.lanes.len() {
             // What is listed meanwhile is for the next turn.
             let listed = self.lanes[lane].egress.len();
-            any |= listed > 0;
+            if listed > 0 {
+                self.found();
+            }
             for _ in 0..listed {
                 let Some(id) = self.lanes[lane].egress.pop_front() else {
                     break;
@@ -37,14 +37,28 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     // The slot was used again.
                     self.list_egress(id);
                 } else if self.conns[id].key.is_some() && !self.send_from(id) {
-                    self.conns[id].egress_listed = true;
                     self.lanes[lane].egress.push_front(id);
                     break;
                 }
             }
-            self.lanes[lane].port.tx_flush();
         }
-        any
+        self.close(Stage::Egress);
+        for lane in &mut self.lanes {
+            lane.port.tx_flush();
+        }
+        self.close(Stage::Tx);
+    }
+
+    /// Whether a port has room for any segment, flushed if need be.
+    fn make_room(&mut self, port: PortId) -> bool {
+        let lane = usize::from(port.0);
+        if self.lanes[lane].has_room() {
+            return true;
+        }
+        self.close(Stage::Egress);
+        self.lanes[lane].port.tx_flush();
+        self.close(Stage::Tx);
+        self.lanes[lane].has_room()
     }
 
     /// Sends what a connection has to send. False when the device has no room for all of it.
@@ -62,34 +76,48 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.lanes[usize::from(port.0)]
             .stack
             .probe(&mut self.conns[id], self.now);
+        let mut due = self.tcp_deadline(id);
         for round in 0.. {
-            let lane = &mut self.lanes[usize::from(port.0)];
+            // TCP knows that it has nothing to send: asking it for a segment would cost as much again.
+            if due.is_none_or(|at| at > self.now) {
+                break;
+            }
             if round == PACKETS_PER_CONN {
                 self.list_egress(id);
                 break;
             }
-            // A segment of many pieces takes several packets.
-            let room = 1 + MOST_PIECES / lane.port.caps().max_pieces.max(1) + lane.reserve;
-            if lane.port.tx_room() < room {
-                lane.port.tx_flush();
-                if lane.port.tx_room() < room {
-                    room_for_all = false;
-                    break;
-                }
-            }
-            lane.stack.egress(self.now, &mut self.conns[id].set);
-            if !lane.stack.device.has_emitted() {
+            if !self.make_room(port) {
+                // It stays at the head of the list.
+                self.conns[id].egress_listed = true;
+                room_for_all = false;
                 break;
             }
-            self.emit(port, Some(id), mac);
+            let lane = &mut self.lanes[usize::from(port.0)];
+            lane.stack.egress(self.now, &mut self.conns[id].set);
+            let emitted = lane.stack.device.has_emitted();
+            if emitted {
+                self.emit(port, Some(id), mac);
+            }
+            due = self.tcp_deadline(id);
+            if !emitted {
+                break;
+            }
         }
         // One that ends here is not asked again.
-        self.settle(id);
+        self.settle(id, due);
         room_for_all || self.conns[id].key.is_none()
     }
 
-    /// After a connection was asked: end it, or note when it wants to be asked again.
-    fn settle(&mut self, id: ConnId) {
+    /// When TCP wants to be asked for a segment of a connection, in ms.
+    fn tcp_deadline(&mut self, id: ConnId) -> Option<u64> {
+        let conn = &self.conns[id];
+        let lane = &mut self.lanes[usize::from(conn.port.0)];
+        lane.stack.deadline(self.now, &conn.set)
+    }
+
+    /// After a connection was asked: end it, or note when it wants to be asked again; for TCP's own
+    /// reasons that is `due`.
+    fn settle(&mut self, id: ConnId, due: Option<u64>) {
         let conn = &mut self.conns[id];
         match conn.socket().state() {
             tcp::State::Closed if conn.egress_listed => {}
@@ -112,7 +140,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
         let conn = &mut self.conns[id];
         let lane = &mut self.lanes[usize::from(conn.port.0)];
-        match lane.stack.wake_at(conn, self.now) {
+        match lane.stack.wake_at(conn, due, self.now) {
             Some(at) if at <= self.now => self.timers.arm(tcp_timer(id), self.now + 1),
             Some(at) => self.timers.arm(tcp_timer(id), at),
             None => self.timers.disarm(tcp_timer(id)),
@@ -145,12 +173,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 
     /// Fires the timers that are due.
-    pub(super) fn expire(&mut self) -> bool {
+    pub(super) fn expire(&mut self) {
         let mut fired = std::mem::take(&mut self.fired);
         let _ = self
             .timers
             .expire(self.now, TIMERS_PER_TURN, |timer| fired.push(timer));
-        let any = !fired.is_empty();
+        if !fired.is_empty() {
+            self.found();
+        }
         for &TimerId(timer) in &fired {
             let id = ConnId(timer / 2);
             if self.conns[id].key.is_none() {
@@ -164,7 +194,6 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
         fired.clear();
         self.fired = fired;
-        any
     }
 
     /// Whether a connection has given everything it has to the peer, whose FIN alone is missing, or

@@ -2,7 +2,7 @@
 //! to the one that owns it, as the port's steering says. How others hear of neighbours is in
 //! `neighbors`. ICMP needs no passing on: whoever receives it answers it.
 
-use crate::counters::{Counter, Drop};
+use crate::counters::{Counter, Drop, Stage};
 use crate::mailbox::{Content, Mailbox, Parcel};
 use crate::mover::Mover;
 use crate::port::{Frame, FrameClass, FramePool, Port, RxChecksum, RxPacket};
@@ -33,6 +33,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     break;
                 };
                 taken += 1;
+                self.found();
                 self.openings.feed(parcel.bytes().len() as u64);
                 if let Err(reason) = self.unpack(port, &parcel) {
                     self.counters[reason] += 1;
@@ -45,6 +46,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             if mailbox.is_some_and(|mailbox| mailbox.waiting() > 0) {
                 self.openings.sated();
             }
+        }
+        if taken > 0 {
+            self.close(Stage::Ingress);
         }
         taken
     }

@@ -1,6 +1,6 @@
 //! What a worker does besides packets: neighbours, the pool's level, and its own end.
 
-use crate::counters::{Counter, Gauge, PortValue, Timeout};
+use crate::counters::{Counter, Gauge, PortValue, Stage, Timeout};
 use crate::flow_table::ConnId;
 use crate::mover::Mover;
 use crate::port::{FrameClass, FramePool, Port};
@@ -15,10 +15,14 @@ const RESERVE: u32 = 8;
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     pub(super) fn maintain(&mut self) {
+        self.keep_house();
+        self.close(Stage::Rest);
+    }
+
+    fn keep_house(&mut self) {
         // Every turn: between two looks a few bursts could take the whole reserve.
-        let low = |level: crate::port::PoolLevel| level.free < level.total / RESERVE;
-        self.pool_low =
-            low(self.pool.level(FrameClass::Small)) || low(self.pool.level(FrameClass::Large));
+        self.pool_low = self.pool.is_low(FrameClass::Small, RESERVE)
+            || self.pool.is_low(FrameClass::Large, RESERVE);
         if self.now == self.maintained {
             return;
         }
@@ -70,6 +74,31 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             c[PortValue::RxErrors.of(port)] = stats.rx_errors;
             c[PortValue::TxErrors.of(port)] = stats.tx_errors;
         }
+    }
+
+    /// When there is something to do even if no packet comes, in ms of the clock that turns are told: not
+    /// before now if at once, `None` if never. For an owner that wants to sleep after a turn in which
+    /// there was nothing to do. Parcels of other workers are like packets: nothing here tells of them.
+    ///
+    /// Never too late, and sometimes too early. Costs the same however many connections there are.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let waiting = !self.sessions.is_empty()
+            || self.lanes.iter().any(|lane| !lane.egress.is_empty())
+            || !self.starved.is_empty()
+            || self.openings.waits()
+            || self.pool_low
+            || self.draining.is_some()
+            || self.mover.in_flight() + self.mover.quarantined() > 0
+            || self
+                .lanes
+                .iter()
+                .any(|lane| lane.port.tx_waits() || !lane.announced);
+        if waiting {
+            return Some(self.now);
+        }
+        let neighbors = self.lanes.iter().map(|lane| lane.neighbors.next_poll());
+        let deadlines = neighbors.chain([self.timers.next_visit()]);
+        deadlines.flatten().min()
     }
 
     /// Begins to end: no new connections, no new requests; what is under way may finish until the

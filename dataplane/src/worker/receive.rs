@@ -7,7 +7,7 @@ use smoltcp::socket::tcp;
 use crate::checksum::{Sum, pseudo_header};
 use crate::classify::{ETHERNET, Packet, Segment, TcpFlags, classify};
 use crate::conn::Ending;
-use crate::counters::{Counter, Drop};
+use crate::counters::{Counter, Drop, Stage};
 use crate::flow_table::ConnId;
 use crate::load::LoadOrigin;
 use crate::mover::Mover;
@@ -41,6 +41,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             let now = self.now;
             let here = &mut self.lanes[lane];
             if here.port.tx_room() < here.port.caps().max_burst {
+                // A look at the device that is part of receiving: it is seldom.
                 here.port.tx_flush();
                 let room = here.port.tx_room();
                 if room < here.port.caps().max_burst {
@@ -65,6 +66,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 // More wait in the device.
                 self.openings.sated();
             }
+            let any = !burst.packets.is_empty();
+            if any {
+                self.account.open();
+            }
+            self.close(Stage::Rx);
             received += burst.packets.len() as u32;
             let mut frames = burst.frames.drain(..);
             for packet in burst.packets.drain(..) {
@@ -80,6 +86,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             drop(frames);
             self.lanes[lane].burst = burst;
+            if any {
+                self.close(Stage::Ingress);
+            }
         }
         received
     }

@@ -57,6 +57,11 @@ impl Openings {
         self.fresh = true;
     }
 
+    /// Whether a connection waits for its window to open.
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Takes note of bytes that came or will come.
     pub fn feed(&mut self, bytes: u64) {
         self.fed += bytes;
@@ -98,9 +103,12 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         stroke(mss, conn.socket().recv_capacity())
     }
 
-    /// Opens windows, each by a stroke. Returns whether there was one to open.
-    pub(super) fn open_windows(&mut self) -> bool {
-        let any = !self.openings.waiting.is_empty();
+    /// Opens windows, each by a stroke.
+    pub(super) fn open_windows(&mut self) {
+        if self.openings.waiting.is_empty() {
+            return;
+        }
+        self.found();
         while let Some(next) = self.openings.next() {
             // One that has ended meanwhile needs nothing.
             if self.conns.resolve(next).is_none() {
@@ -117,7 +125,6 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             self.counters[Counter::WindowsOpened] += 1;
             self.list_egress(next.id);
         }
-        any
     }
 }
 

@@ -34,6 +34,9 @@ pub enum CopyEnd {
 /// What [`crate::DmaMover`] asks of a device: the few calls of `rte_dmadev.h` that move bytes. A trait, so
 /// that tests can have a device that fails.
 pub trait DmaChannel {
+    /// What it is called in logs.
+    fn name(&self) -> &str;
+
     /// How many more copies can be queued (`rte_dma_burst_capacity`).
     fn room(&self) -> usize;
 
@@ -122,6 +125,10 @@ impl DmaDevice {
 }
 
 impl DmaChannel for DmaDevice {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     fn room(&self) -> usize {
         // SAFETY: the device is started.
         usize::from(unsafe { sys::rte_dma_burst_capacity(self.id, CHANNEL) })

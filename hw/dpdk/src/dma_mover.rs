@@ -6,6 +6,7 @@
 //! bytes, and meanwhile the CPU copies everything.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use dataplane::mover::{
     AcceleratorStats, CopyBatch, CopyJob, CpuReason, Done, JobId, Jobs, MoveMode, Mover,
@@ -19,6 +20,9 @@ use crate::mbuf::Mbuf;
 /// Copies submitted at a time at most: some drivers make a batch of them and do not look at the
 /// limit of their queue.
 const BATCH: u32 = 32;
+
+/// Deadlines without a report after which a device counts as lost. It may still come back.
+const LOST_AFTER: u64 = 100;
 
 /// When the device is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +110,8 @@ impl<D: DmaChannel> DmaMover<D> {
         let pieces = pieces as u64;
         if job.len == 0 || u64::from(job.len) < u64::from(self.settings.threshold) * pieces {
             Some(CpuReason::Small)
+        } else if self.accelerator.lost > 0 {
+            Some(CpuReason::Lost)
         } else if self.late > 0 {
             Some(CpuReason::Suspended)
         } else if pieces > device.room() as u64 {
@@ -214,6 +220,7 @@ impl<D: DmaChannel> DmaMover<D> {
                 break;
             };
             self.heard = self.now;
+            self.accelerator.lost = 0;
             self.accelerator.completions += 1;
             self.accelerator.delay_us += self.now.saturating_sub(copy.submitted);
             if self.late > 0 {
@@ -278,9 +285,18 @@ impl<D: DmaChannel> Mover<Mbuf> for DmaMover<D> {
     fn harvest(&mut self, done: &mut Vec<Done<Mbuf>>) {
         if !self.copies.is_empty() {
             self.take_reports();
-            let late = self.now.saturating_sub(self.heard) >= self.settings.deadline_us;
-            if late && self.late < self.copies.len() {
+            let silence = self.now.saturating_sub(self.heard);
+            if silence >= self.settings.deadline_us && self.late < self.copies.len() {
                 self.expire();
+            }
+            let lost = silence >= self.settings.deadline_us.saturating_mul(LOST_AFTER);
+            if lost && self.accelerator.lost == 0 && !self.copies.is_empty() {
+                self.accelerator.lost = 1;
+                log::warn!(
+                    "DMA device {}: no report for {} ms, the CPU copies until there is one",
+                    self.device.as_ref().map_or("", DmaChannel::name),
+                    silence / 1000
+                );
             }
         }
         done.append(&mut self.done);
@@ -307,19 +323,34 @@ impl<D: DmaChannel> Mover<Mbuf> for DmaMover<D> {
     }
 }
 
-/// Times the device is asked for its last reports before it is stopped.
-const LAST_POLLS: u32 = 1_000_000;
+/// How long the device is waited for before it is stopped. A device needs microseconds; a modelled one, on
+/// a machine with more to do, its share of the CPU.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Polls between two looks at the clock.
+const POLLS_A_LOOK: u32 = 1000;
 
 impl<D: DmaChannel> Drop for DmaMover<D> {
     /// Waits for the device, then stops it. What it still has not reported may be written by it for
     /// all that is known, and is leaked.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "nobody calls with the time any more"
+    )]
     fn drop(&mut self) {
-        for _ in 0..LAST_POLLS {
-            if self.copies.is_empty() {
+        let start = Instant::now();
+        loop {
+            for _ in 0..POLLS_A_LOOK {
+                self.take_reports();
+                if self.copies.is_empty() {
+                    break;
+                }
+            }
+            if self.copies.is_empty() || start.elapsed() >= LAST_WAIT {
                 break;
             }
-            self.take_reports();
-            std::hint::spin_loop();
+            // A modelled device may need this CPU.
+            std::thread::yield_now();
         }
         drop(self.device.take());
         if !self.copies.is_empty() {

@@ -1,7 +1,7 @@
 //! DPDK as minivoy sees it: the only crate that names `dpdk-sys`.
 //!
 //! One file for each of DPDK's concepts:
-//! - [`Eal`] (`eal`, `eal_log`, `lcore`): the environment, its log, its cores;
+//! - [`Eal`] (`eal`, `eal_log`, `lcore`, `ticks`): the environment, its log, its cores, their clock;
 //! - [`MbufPool`] (`mempool`): packet memory in two sizes, a [`dataplane::port::FramePool`];
 //! - [`Mbuf`] (`mbuf`): one buffer of it, a [`dataplane::port::Frame`];
 //! - [`DpdkDevice`] (`device`, `rss`): an ethdev, configured and started once;
@@ -27,6 +27,7 @@ mod mbuf;
 mod mempool;
 mod port;
 mod rss;
+mod ticks;
 mod tx;
 
 pub use device::{DeviceConfig, DpdkDevice};
@@ -39,3 +40,4 @@ pub use mbuf::Mbuf;
 pub use mempool::{ClassConfig, MbufPool, PoolConfig};
 pub use port::{BURST, DpdkPort};
 pub use rss::Rss;
+pub use ticks::ticks;

@@ -117,6 +117,13 @@ impl Mempool {
         unsafe { sys::rte_mempool_avail_count(self.raw()) }
     }
 
+    /// Buffers that the calling lcore can have: those in its own cache and in no cache at all.
+    /// [`free`](Self::free) looks into the cache of every lcore there could be, each a cache line.
+    pub(crate) fn free_here(&self) -> u32 {
+        // SAFETY: the pool lives as long as self.
+        unsafe { sys::dpdk_sys_mempool_free_here(self.raw()) }
+    }
+
     /// Buffers that are out.
     pub(crate) fn in_use(&self) -> u32 {
         self.total.saturating_sub(self.free())
@@ -303,5 +310,13 @@ impl FramePool for MbufPool {
             total: pool.total,
             free: pool.free() + stash.len() as u32,
         }
+    }
+
+    fn is_low(&self, class: FrameClass, part: u32) -> bool {
+        let (pool, stash) = match class {
+            FrameClass::Small => (&self.classes.small, &self.small),
+            FrameClass::Large => (&self.classes.large, &self.large),
+        };
+        pool.free_here() + (stash.len() as u32) < pool.total / part
     }
 }

@@ -245,6 +245,10 @@ impl Port for DpdkPort {
         stats
     }
 
+    fn tx_waits(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// A frame of which several pieces are on their way counts once for each.
     fn frames_held(&self) -> usize {
         let queue = self.memory();

@@ -1,9 +1,7 @@
-//! The mover allocates nothing once it has been as busy as it gets. Alone in its file: the allocator
-//! counts for the whole process.
+//! The mover allocates nothing once it has been as busy as it gets. Alone in its file: the allocator that
+//! counts is the whole process's.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use allocation_counter::measure;
 use dataplane::conn::ConnRef;
 use dataplane::flow_table::ConnId;
 use dataplane::mover::{CopyBatch, CopyPiece, JobTag, Mover};
@@ -15,36 +13,6 @@ use dsa::portal::{Portal, Submitted};
 use dsa::queue::WorkQueue;
 use dsa::sysfs::{Mode, QueueInfo};
 use dsa::{Descriptor, Opcode, Status};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is passed to the system's allocator unchanged; counting does not allocate,
-// because the counter is constant-initialised and needs no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as above; `pointer` came from `System`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above; `pointer` came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A device that is done at once, allocates nothing, and loses every 20th submission and fails every
 /// 30th copy.
@@ -148,16 +116,17 @@ fn a_turn_allocates_nothing_not_even_when_it_goes_wrong() {
             let target = pool.alloc(FrameClass::Small).unwrap();
             batch.finish_job(target, len as u32, JobTag { conn, span });
         }
-        let before = ALLOCATIONS.get();
-        mover.submit(&mut batch);
-        for poll in 0..5 {
-            mover.begin_turn(turn * 5 + poll);
-            mover.harvest(&mut done);
-            done.clear();
-        }
+        let seen = measure(|| {
+            mover.submit(&mut batch);
+            for poll in 0..5 {
+                mover.begin_turn(turn * 5 + poll);
+                mover.harvest(&mut done);
+                done.clear();
+            }
+        });
         // The pool grows its shelves as frames come home, but no more after a while.
         if turn > 500 {
-            counted += ALLOCATIONS.get() - before;
+            counted += seen.count_total;
         }
         queue.reset(&mut arena);
     }

@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`socket`] opens and binds ([`link`] looks the interface up), `fanout` shares an
 //! interface among several sockets, [`vnet`] is the 10-byte header, `rx` and `tx` are the two
-//! directions, [`port`] puts them together.
+//! directions, [`port`] puts them together, `wait` is for workers that sleep.
 //!
 //! # What the interface must look like
 //!
@@ -41,10 +41,12 @@ mod rx;
 pub mod socket;
 mod tx;
 pub mod vnet;
+mod wait;
 
 pub use error::Error;
 pub use port::PacketPort;
 pub use socket::{Options, PacketSocket};
+pub use wait::Waiter;
 
 #[cfg(test)]
 #[path = "../tests/common/pool.rs"]

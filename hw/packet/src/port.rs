@@ -171,6 +171,10 @@ impl<P: FramePool> Port for PacketPort<P> {
         self.stats
     }
 
+    fn tx_waits(&self) -> bool {
+        !self.tx.is_empty()
+    }
+
     fn frames_held(&self) -> usize {
         self.rx.frames_held() + self.tx.frames_held()
     }

@@ -170,6 +170,7 @@ impl Running {
             rings: Box::new(parts.rings),
             team: parts.team,
             seed: parts.seed,
+            ticks: dpdk::ticks,
         };
         Ok(Self {
             worker: Worker::new(engine, now / 1000),
@@ -203,7 +204,7 @@ impl Running {
         self.worker.set_time_of_day(unix_ns() / 1_000_000_000);
         let (mut next_look, mut next_publish) = (now, now + self.progress);
         loop {
-            let turn = self.worker.turn(now / 1000);
+            let turn = self.worker.turn(now / 1000, dpdk::ticks());
             for sample in self.worker.samples_mut().drain(..) {
                 self.end_us = sample.ended_us;
                 self.tally.record(&sample);

@@ -32,8 +32,8 @@ fn job(pool: &mut MbufPool, mover: &mut impl Mover<Mbuf>, fill: u8) {
     mover.submit(&mut batch);
 }
 
-/// Gives `mover`, whose device never reports anything and whose deadline is [`DEADLINE`], ten jobs, and ten
-/// more when it has found out. Everything is done, by the CPU; what the device may still read or write is
+/// Gives `mover`, whose device never reports anything and whose deadline is [`DEADLINE`], ten jobs, ten more
+/// when it has found out, and one when it has lost hope. Everything is done, by the CPU; what the device may still read or write is
 /// nobody else's ever after, and is given up with it. Twenty frames of `pool` are.
 pub fn outlive(pool: &mut MbufPool, mut mover: impl Mover<Mbuf>) -> AcceleratorStats {
     for fill in 0..10 {
@@ -51,8 +51,14 @@ pub fn outlive(pool: &mut MbufPool, mut mover: impl Mover<Mbuf>) -> AcceleratorS
     for later in 2..100 {
         mover.begin_turn(DEADLINE * later);
         mover.harvest(&mut done);
+        assert_eq!(mover.accelerator().lost, 0);
     }
-    assert_eq!(done.len(), 20, "each job comes once");
+    mover.begin_turn(DEADLINE * 100);
+    mover.harvest(&mut done);
+    assert_eq!(mover.accelerator().lost, 1);
+    job(pool, &mut mover, 20);
+    mover.harvest(&mut done);
+    assert_eq!(done.len(), 21, "each job comes once");
     for done in done.drain(..) {
         let fill = done.tag.conn.id.0 as u8;
         assert_eq!(done.frame.data(), [fill; 1000]);
@@ -60,6 +66,7 @@ pub fn outlive(pool: &mut MbufPool, mut mover: impl Mover<Mbuf>) -> AcceleratorS
     let stats = mover.accelerator();
     assert_eq!(stats.by_cpu[CpuReason::Suspended as usize], 10);
     // Ten sources and ten targets.
+    assert_eq!(stats.by_cpu[CpuReason::Lost as usize], 1);
     let owned = (mover.quarantined(), mover.in_flight(), out(pool));
     assert_eq!(owned, (20, 0, 20));
     drop(mover);

@@ -151,6 +151,10 @@ impl Scripted {
 }
 
 impl DmaChannel for Scripted {
+    fn name(&self) -> &str {
+        "scripted"
+    }
+
     fn room(&self) -> usize {
         self.script.ring - self.ring.len()
     }

@@ -221,6 +221,7 @@ impl Lab {
             rings: Box::new(Rings),
             team: Team::alone(2),
             seed: rng.next_u64(),
+            ticks: || 0,
         };
         let mut hosts = vec![host(
             ORIGIN_SIDE,
@@ -285,7 +286,7 @@ impl Lab {
                 self.wires[host.wire].send(End::Hosts, now, packet);
             }
         }
-        let _turn = self.worker.turn(now);
+        let _turn = self.worker.turn(now, 0);
         for _ in 0..self.rng.below(200) {
             let _busy = self.model.step();
         }
