@@ -69,19 +69,21 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// What the worker's core did; `None` when it had nothing to do.
+    /// What the worker's core did; `None` when it had nothing to do. An exchange that it was both ends of
+    /// counts twice.
     pub fn line(&self) -> Option<String> {
         let counted = &self.counted;
         let (busy, idle) = (counted[Counter::BusyNanos], counted[Counter::IdleNanos]);
-        (busy + idle > 0).then(|| {
+        let exchanges = self.tally.calls() + counted[Counter::Requests];
+        (busy + idle > 0 && exchanges > 0).then(|| {
+            let share = busy as f64 / (busy + idle) as f64;
+            let cost = share * self.cpu_ns as f64 / 1000.0 / exchanges as f64;
             format!(
-                "worker {}: core {:.0} % busy, {:.2} µs of it an exchange, {} requests answered, {} segments \
-                 sent again",
+                "worker {}: core {:.0} % busy, {cost:.2} µs of it for an exchange on either side; {} requests \
+                 made, {} answered, {} segments sent again",
                 self.index,
-                100.0 * busy as f64 / (busy + idle) as f64,
-                busy as f64 / (busy + idle) as f64 * self.cpu_ns as f64
-                    / 1000.0
-                    / self.tally.calls().max(1) as f64,
+                100.0 * share,
+                self.tally.calls(),
                 counted[Counter::Requests],
                 counted[Counter::Retransmissions],
             )
