@@ -5,7 +5,9 @@
 #
 #   sudo scripts/load-wire.sh [SECONDS]
 #
-# CASES (lines of "mover path connections [options of minivoy-load]") may be set. Needs no namespace and
+# CASES (lines of "mover path connections [options of minivoy-load]"), PROXY_OPTIONS (of minivoy), CONFIG (its
+# configuration), MEMORY (MiB for each), BUILT (do not build), VERBOSE (show logs) and PERF (a core to record
+# with perf, to perf.data) may be set. Needs no namespace and
 # no network interface; root only for hugepages.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$ROOT/scripts/proxy.sh"
@@ -44,7 +46,7 @@ run() {
         --vdev "net_virtio_user1,path=$RUN/origin.sock,queues=1,cq=1,mrg_rxbuf=1,queue_size=1024" \
         -- --config "${CONFIG:-$ROOT/configs/wire-lab.toml}" --mover "$mover" --stats-interval 1 ${PROXY_OPTIONS:-}
     # shellcheck disable=SC2086
-    [ -z "${PERF:-}" ] || { sleep 2; perf record -q -e cpu-clock -C "$PERF" -o "/tmp/load-perf.data" sleep 1.5; }
+    [ -z "${PERF:-}" ] || { sleep 2; perf record -q -e cpu-clock -C "$PERF" -o perf.data sleep 1.5; }
     local i
     for ((i = 0; i < (TIME + 20) * 10; i++)); do kill -0 "${PID[load]}" 2>/dev/null || break; sleep 0.1; done
     stop load || printf 'FAILED: minivoy-load: exit status %s\n' $?
