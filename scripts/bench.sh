@@ -2,7 +2,7 @@
 # minivoy beside Envoy, nginx and HAProxy, each with one worker on the same core, under the same load,
 # in turns, in three labs; writes the tables, the figures and everything measured to docs/bench/.
 #
-#   sudo scripts/bench.sh            the whole matrix: two hours
+#   sudo scripts/bench.sh            the whole matrix: two hours and more
 #   sudo scripts/bench.sh --quick    a part of it that tells most: five minutes
 #
 #   --labs "veth generator wire"   which labs
@@ -60,7 +60,7 @@ rows_of() {
         veth:1) echo "16384:1000 12700000:100" ;;
         generator:) echo "1024:1000 16384:100 16384:500 16384:1000 16384:2500" ;;
         generator:1) echo "16384:1000" ;;
-        wire:) echo "1024:100 1024:1000 16384:100 16384:1000 16384:10000 16384:100000 12700000:1 12700000:100" ;;
+        wire:) echo "1024:100 1024:1000 16384:100 16384:1000 16384:10000 12700000:1 12700000:100" ;;
         wire:1) echo "1024:1000 16384:1000 12700000:100" ;;
     esac
 }
@@ -88,7 +88,10 @@ say "cargo build --release"
 (cd "$ROOT" && cargo build -q --release --bin minivoy --bin minivoy-load) || die "the build failed"
 raise_files 20000
 choose_cores
-PROXY=minivoy MEMORY=1536 prepare_proxy_memory
+# Hugepages for the proxy and for the load.
+reserve_hugepages 3500
+LOAD_MEMORY=("${EAL_MEMORY[@]}")
+EAL_MEMORY[-1]=2048 LOAD_MEMORY[-1]=1200
 
 say "proxy on core $PROXY_CPU, load on $LOAD_CPUS; $ROUNDS rounds of $LOAD_SECONDS s"
 for lab in $LABS; do

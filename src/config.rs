@@ -17,6 +17,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
+use dataplane::port::FrameClass;
 use dataplane::settings::Settings;
 
 pub use units::show_bytes;
@@ -46,6 +47,8 @@ pub struct PortConfig {
     pub device: PortDevice,
     /// MTU to use, in bytes of IP packet; `None`: what the device is set to.
     pub mtu: Option<u16>,
+    /// Frames that a DPDK device receives into; packet ports take both.
+    pub rx_class: FrameClass,
 }
 
 /// How packets get in and out.

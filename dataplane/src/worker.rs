@@ -42,6 +42,8 @@ pub struct Turn {
     pub busy: bool,
     /// Packets received.
     pub packets: u32,
+    /// Whether a port had as many packets as a turn takes: more may be waiting.
+    pub more: bool,
     /// Exchanges under way at its end.
     pub exchanges: u32,
     /// Up to where its time was charged to stages, in ticks: its beginning if it was idle. What comes
@@ -283,6 +285,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         Turn {
             busy,
             packets,
+            more: self.openings.is_sated(),
             exchanges: self.exchanges,
             charged,
         }

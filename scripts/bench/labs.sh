@@ -12,7 +12,7 @@ cpu_times() {
 # The busy share (0 to 1) of minivoy's core since line $1 of its log: the mean of what its summary
 # lines state as `core N % busy`. Prints nothing when there are none.
 busy_share() {
-    tail -n "+$1" "$RUN/proxy.log" | grep -oE 'core [0-9]+ % busy' | grep -oE '[0-9]+' |
+    tail -n "+$1" "$RUN/proxy.log" | grep -v '] 0 requests/s' | grep -oE 'core [0-9]+ % busy' | grep -oE '[0-9]+' |
         awk '{ sum += $1 } END { if (NR) print sum / NR / 100 }' || true
 }
 
@@ -135,7 +135,7 @@ generator_round() {
         begin "$proxy"
         await_listening "$proxy"
         begin_watch "$proxy"
-        attend in_ns client "$(release_dir)/minivoy-load" -l "${LOAD_CPUS##*,}" --no-pci --no-huge -m 1024 \
+        attend in_ns client "$(release_dir)/minivoy-load" -l "${LOAD_CPUS##*,}" --no-pci "${LOAD_MEMORY[@]}" --single-file-segments \
             --no-telemetry --file-prefix "$LAB-load" -- \
             --port client=packet:c0,address=10.77.1.2/24 --port origin=packet:o0,address=10.77.2.2/24 \
             --origin 10.77.2.2:8080 -c "${row#*:}" -t "$(seconds_for "$row")s" --timeout 120s --progress=0 \
@@ -147,18 +147,33 @@ generator_round() {
 
 # ------------------------------------------------------------------------------- wire
 
-wire_up() { BENCH_CONFIG=$ROOT/configs/wire-lab.toml; }
+# wire_config PROXY CONNECTIONS: configs/wire-lab.toml for so many connections at once, each of which may
+# pin a frame. Zero-copy receives into large frames: fewer pieces to send.
+wire_config() {
+    local class=small small=16384 large=8192 most=$((3 * $2))
+    [ "$most" -gt 16384 ] || most=16384
+    [ "$1" != minivoy-zero-copy ] || class=large
+    [ "$2" -le 8000 ] || small=$((3 * $2))
+    {
+        printf '[limits]\nmax_connections = %d\n[memory]\nsmall_frames = %d\nlarge_frames = %d\n' $most $small $large
+        sed "s/^addresses/rx_frames = \"$class\"\naddresses/" "$ROOT/configs/wire-lab.toml" |
+            awk -v most=$most '/^\[\[cluster.endpoint/ { print "max_connections = " most "\nmax_idle = " most "\n" } { print }'
+    } >"$RUN/wire.toml"
+}
+
+wire_up() { :; }
 wire_down() { :; }
 
 wire_round() {
     local round=$1 proxy=$2 row
     for row in $3; do
+        wire_config "$proxy" "${row#*:}"
         rm -f "$RUN"/client.sock "$RUN"/origin.sock
-        start load - - "$(release_dir)/minivoy-load" -l "${LOAD_CPUS##*,}" --no-pci --no-huge -m 1024 \
+        start load - - "$(release_dir)/minivoy-load" -l "${LOAD_CPUS##*,}" --no-pci "${LOAD_MEMORY[@]}" --single-file-segments \
             --no-telemetry --file-prefix "$LAB-load" \
             --vdev "net_vhost0,iface=$RUN/client.sock,queues=1,tso=1" \
             --vdev "net_vhost1,iface=$RUN/origin.sock,queues=1,tso=1" -- \
-            --port client=dpdk:net_vhost0,address=10.77.1.2/24 --port origin=dpdk:net_vhost1,address=10.77.2.2/24 \
+            --port client=dpdk:net_vhost0,address=10.77.1.2/24,sources=10.77.1.16/28 --port origin=dpdk:net_vhost1,address=10.77.2.2/24 \
             --origin 10.77.2.2:8080 -c "${row#*:}" -t "$(seconds_for "$row")s" --timeout 120s --progress=0 \
             --json "$RUN/load.json" "http://10.77.1.1:8080/${row%:*}"
         ready load 10 test -S "$RUN/client.sock" -a -S "$RUN/origin.sock"
@@ -166,7 +181,7 @@ wire_round() {
             --no-telemetry --file-prefix "$LAB" \
             --vdev "net_virtio_user0,path=$RUN/client.sock,queues=1,cq=1,mrg_rxbuf=1,queue_size=1024" \
             --vdev "net_virtio_user1,path=$RUN/origin.sock,queues=1,cq=1,mrg_rxbuf=1,queue_size=1024" \
-            -- --config "$BENCH_CONFIG" --mover "$(mover_of "$proxy")" --stats-interval 1
+            -- --config "$RUN/wire.toml" --mover "$(mover_of "$proxy")" --stats-interval 1
         begin_watch "$proxy"
         wait "${PID[load]}" || true
         unset "PID[load]"

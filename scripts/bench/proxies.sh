@@ -81,7 +81,7 @@ await_listening() {
     case $1 in
         direct) ;;
         minivoy-*) ready proxy 30 grep -q 'listening on' "$RUN/proxy.log" ;;
-        *) ready proxy 30 in_ns proxy curl -sk -m 2 -o "$RUN/answer" http://10.77.1.1:8080/nothing ;;
+        *) ready proxy 30 in_ns proxy timeout 1 bash -c ': </dev/tcp/10.77.1.1/8080' ;;
     esac
 }
 

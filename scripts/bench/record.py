@@ -58,8 +58,6 @@ def record(run, fields):
         out[key] = float(out[key]) if out[key] else None
     before, after = busy(f"{run}/before"), busy(f"{run}/after")
     out["cpu_us"] = {core: after[core] - before[core] for core in after}
-    if out["share"] is not None:
-        out["cpu_us"][out["core"]] = out["share"] * out["seconds"] * 1e6
     try:
         with open(f"{run}/load.json") as file:
             out["load"] = json.load(file)
@@ -67,6 +65,11 @@ def record(run, fields):
         log = f"{run}/load.log"
         said = open(log, errors="replace").read() if os.path.exists(log) else ""
         out["load"] = {"error": (said.strip().splitlines() or ["the load wrote no result"])[-1]}
+    if out["share"] is not None:
+        # While there is load.
+        load = out["load"]
+        seconds = load["DurationHistogram"]["Count"] / load["ActualQPS"] if load.get("ActualQPS") else out["seconds"]
+        out["cpu_us"][out["core"]] = out["share"] * seconds * 1e6
     return out
 
 

@@ -63,7 +63,7 @@ impl Config {
         for port in &self.ports {
             let port = match port.device {
                 PortDevice::Packet { .. } => packet_port(&sizes),
-                PortDevice::Dpdk { .. } => dpdk_port(&sizes),
+                PortDevice::Dpdk { .. } => dpdk_port(&sizes, port.rx_class),
             };
             needed.small += port.small;
             needed.large += port.large;
@@ -94,16 +94,16 @@ fn packet_port(sizes: &PoolConfig) -> Frames {
 /// Each descriptor has a frame posted. A burst is of that many packets, but of no more frames than
 /// were posted. What the cache of the lcore that starts the device keeps is out of the worker's
 /// reach.
-fn dpdk_port(sizes: &PoolConfig) -> Frames {
+fn dpdk_port(sizes: &PoolConfig, rx_class: FrameClass) -> Frames {
     let device = DeviceConfig::default();
     let posted = u64::from(device.rx_desc);
-    let room = match device.rx_class {
+    let room = match rx_class {
         FrameClass::Small => sizes.small.room,
         FrameClass::Large => sizes.large.room,
     };
     let burst = (dpdk::BURST * SUPER_SEGMENT.div_ceil(room.into())) as u64;
     let frames = posted + burst.min(posted) + u64::from(sizes.cache);
-    match device.rx_class {
+    match rx_class {
         FrameClass::Small => Frames {
             small: frames,
             large: 0,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use dataplane::port::FrameClass;
 use dataplane::settings::PortSettings;
 
 use super::resolve::Findings;
@@ -117,7 +118,12 @@ impl Findings {
             port.settings.gateways = self.gateways(table, &port);
             port.settings.neighbors = self.neighbors(table, &port);
             let mtu = self.mtu(table, &port);
-            port.config = device.map(|device| PortConfig { device, mtu });
+            let rx_class = self.rx_class(table, device.as_ref());
+            port.config = device.map(|device| PortConfig {
+                device,
+                mtu,
+                rx_class,
+            });
             ports.all.push(port);
         }
         ports
@@ -231,6 +237,24 @@ impl Findings {
             );
         }
         Some(*mtu.get_ref())
+    }
+
+    fn rx_class(&mut self, table: &schema::Port, device: Option<&PortDevice>) -> FrameClass {
+        let Some(wanted) = &table.rx_frames else {
+            return FrameClass::Small;
+        };
+        let large = matches!(wanted.get_ref(), schema::RxFrames::Large);
+        if large && matches!(device, Some(PortDevice::Packet { .. })) {
+            self.add(
+                wanted.span(),
+                "port.rx_frames",
+                "a packet: port receives into frames of both sizes — leave rx_frames out",
+            );
+        }
+        match wanted.get_ref() {
+            schema::RxFrames::Small => FrameClass::Small,
+            schema::RxFrames::Large => FrameClass::Large,
+        }
     }
 }
 

@@ -46,6 +46,15 @@ pub struct Port {
     #[serde(default)]
     pub neighbors: Vec<Neighbor>,
     pub mtu: Option<Spanned<u16>>,
+    pub rx_frames: Option<Spanned<RxFrames>>,
+}
+
+/// Frames that a device receives into.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RxFrames {
+    Small,
+    Large,
 }
 
 /// `neighbors = [{ address = "…", mac = "…" }]`.

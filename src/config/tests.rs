@@ -127,6 +127,7 @@ addresses = ["10.77.1.1/24"]
 gateways = ["10.77.1.254"]
 neighbors = [{ address = "10.77.1.254", mac = "02:00:00:00:00:fe" }]
 mtu = 9000
+rx_frames = "large"
 [[listener]]
 name = "a"
 port = "nic"
@@ -177,7 +178,7 @@ large_frames = 12
     .unwrap();
     let text = format!("{config:?}");
     for fragment in [
-        r#"device: Dpdk { device: "0000:3b:00.0" }, mtu: Some(9000)"#,
+        r#"device: Dpdk { device: "0000:3b:00.0" }, mtu: Some(9000), rx_class: Large"#,
         "gateways: [10.77.1.254]",
         "neighbors: [(10.77.1.254, [2, 0, 0, 0, 0, 254])]",
         r#"scheme: "https""#,

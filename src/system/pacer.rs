@@ -3,7 +3,8 @@
 //! A turn costs some system calls however few packets it finds on a `packet:` port, and the pieces
 //! of a response that arrive a few microseconds apart leave as one packet when one turn sees them
 //! together. NICs do the same to their interrupts. With few packets about, or few exchanges, nobody
-//! waits: their next packet comes only after ours has left.
+//! waits: their next packet comes only after ours has left; nor does anybody while more packets wait than a
+//! turn takes.
 
 use dataplane::worker::Turn;
 
@@ -46,7 +47,8 @@ impl Pacer {
             self.window_end = end + WINDOW;
         }
         let until = start + self.least;
-        (self.dense && turn.exchanges >= MANY && until > end).then_some(until)
+        let waits = self.dense && turn.exchanges >= MANY && !turn.more;
+        (waits && until > end).then_some(until)
     }
 }
 
@@ -60,6 +62,7 @@ mod tests {
         Turn {
             busy: true,
             packets,
+            more: false,
             exchanges: MANY,
             charged: 0,
         }
@@ -105,6 +108,11 @@ mod tests {
             ..turn(100)
         };
         assert_eq!(pacer.next(0, 99 * US, few), None);
+        let more = Turn {
+            more: true,
+            ..turn(100)
+        };
+        assert_eq!(pacer.next(0, 99 * US, more), None);
         let mut off = Pacer::new(0);
         let _ = off.next(0, 1, turn(100));
         assert_eq!(off.next(0, 1, turn(100)), None);

@@ -129,6 +129,7 @@ fn open_port(
         PortDevice::Dpdk { device } => {
             let config = DeviceConfig {
                 mtu: port.mtu,
+                rx_class: port.rx_class,
                 ..config.clone()
             };
             // The device lives as long as its queues.

@@ -40,6 +40,8 @@ pub(crate) struct Openings {
     fed: u64,
     /// None has been opened in this turn.
     fresh: bool,
+    /// See [`Self::sated`].
+    sated: bool,
 }
 
 impl Openings {
@@ -48,6 +50,7 @@ impl Openings {
             waiting: VecDeque::with_capacity(1024),
             fed: 0,
             fresh: true,
+            sated: false,
         }
     }
 
@@ -55,6 +58,7 @@ impl Openings {
     pub fn begin(&mut self) {
         self.fed = 0;
         self.fresh = true;
+        self.sated = false;
     }
 
     /// Whether a connection waits for its window to open.
@@ -70,6 +74,12 @@ impl Openings {
     /// Takes note that more packets wait than a turn takes: nobody needs to be asked for any.
     pub fn sated(&mut self) {
         self.fed = self.fed.max(FEED);
+        self.sated = true;
+    }
+
+    /// Whether more packets may be waiting than this turn took.
+    pub fn is_sated(&self) -> bool {
+        self.sated
     }
 
     /// The next connection to open in this turn. There is one in every turn, whatever else comes in:

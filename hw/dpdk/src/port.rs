@@ -117,15 +117,26 @@ impl Port for DpdkPort {
 
     #[inline]
     fn rx_burst(&mut self, burst: &mut RxBurst<Mbuf>) -> usize {
-        // SAFETY: a queue that is ours, and room for as many packets.
-        let count = usize::from(unsafe {
-            sys::rte_eth_rx_burst(
-                self.device.port_id,
-                self.queue,
-                self.received.as_mut_ptr(),
-                self.device.caps.max_burst as u16,
-            )
-        });
+        let most = self.device.caps.max_burst;
+        let mut count = 0;
+        // Drivers may give less than there is: virtio looks at 64 descriptors at a time, and a packet may
+        // take a dozen.
+        while count < most {
+            let room = &mut self.received[count..most];
+            // SAFETY: a queue that is ours, and room for as many packets.
+            let got = usize::from(unsafe {
+                sys::rte_eth_rx_burst(
+                    self.device.port_id,
+                    self.queue,
+                    room.as_mut_ptr(),
+                    room.len() as u16,
+                )
+            });
+            if got == 0 {
+                break;
+            }
+            count += got;
+        }
         for &head in &self.received[..count] {
             // SAFETY: a received packet belongs to us.
             let (len, flags) = unsafe {

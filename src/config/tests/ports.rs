@@ -112,6 +112,12 @@ fn mistakes_in_ports() {
             "not an Ethernet address",
         ),
         ("mtu = 500", "500", "port.mtu", "write 576 or more"),
+        (
+            "rx_frames = \"large\"",
+            "\"large\"",
+            "port.rx_frames",
+            "leave rx_frames out",
+        ),
     ] {
         one_mistake(place, &with(line), mark, key, &[fragment]);
     }

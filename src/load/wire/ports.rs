@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use dataplane::port::FrameClass;
 use dataplane::settings::{AddressRange, PortSettings};
 use minivoy::config::{PortConfig, parse as notation};
 
@@ -41,6 +42,7 @@ pub fn read(text: &str) -> Result<PortOption, String> {
         config: PortConfig {
             device: notation::device(device).map_err(wrong)?,
             mtu: None,
+            rx_class: FrameClass::Large,
         },
     };
     for part in parts {
