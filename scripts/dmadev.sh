@@ -55,6 +55,6 @@ mover "" "" 100
 say "… with copies and batches that fail"
 mover faults source=30,target=30,list=50 1000
 say "… with copies that come too late"
-mover late late=5,late_steps=20000 300
+mover late late=20,late_steps=1000000 300
 say "… with a device that is dead"
 mover dead lose=1000 1

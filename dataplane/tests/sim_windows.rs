@@ -44,3 +44,14 @@ fn nobody_waits_for_ever() {
     assert!(world.run_until(deadline, World::finished));
     assert_whole(&world, "100 at once");
 }
+
+#[test]
+fn connections_with_small_messages_never_wait_for_their_window() {
+    let mut world = world(131_072);
+    let _ = world.add_client(64 * 1024, vec![plan(vec![Exchange::get(16_384); 40])]);
+    let deadline = world.clock.now() + 60 * SECOND;
+    assert!(world.run_until(deadline, World::finished));
+    assert_whole(&world, "small messages");
+    // Five times its window has gone over each connection: it was open again after every message.
+    assert_eq!(world.worker.counters()[Counter::WindowsOpened], 0);
+}

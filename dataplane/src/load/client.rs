@@ -236,6 +236,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// has begun one.
     fn rest(&mut self, id: ConnId) -> bool {
         let reference = self.conns.reference(id);
+        self.restore_window(id);
         if let Some(client) = self.client_mut(id) {
             client.state = State::Idle;
         }

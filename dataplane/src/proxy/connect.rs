@@ -182,6 +182,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             upstream.idle_at = Some(idle.len() as u32);
             idle.push(id);
             self.idle += 1;
+            self.restore_window(id);
             self.arm_session(id, self.settings.timeouts.upstream_idle);
         } else if whole {
             self.close_upstream(id);

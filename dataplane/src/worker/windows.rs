@@ -106,6 +106,13 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.list_egress(id);
     }
 
+    /// The peer's message has come to its end, and it sends nothing before it is sent something: its
+    /// window opens all the way without making it send now. Else connections that carry small messages
+    /// would run dry one after the other and wait in line, some for long.
+    pub(crate) fn restore_window(&mut self, id: ConnId) {
+        self.conns[id].open_window(u64::MAX);
+    }
+
     fn stroke(&self, id: ConnId) -> u64 {
         let conn = &self.conns[id];
         let ipv6 = conn.key.is_some_and(|key| key.remote().is_ipv6());
@@ -126,6 +133,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             let stroke = self.stroke(next.id);
             let conn = &mut self.conns[next.id];
+            if conn.withheld < stroke {
+                // Opened meanwhile: its peer's message came to an end.
+                conn.opening_listed = false;
+                continue;
+            }
             conn.open_window(stroke);
             conn.opening_listed = conn.withheld >= stroke;
             if conn.opening_listed {
