@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged: formatting, lints, unit and simulator tests,
-# DPDK's test of DMA devices on the modelled accelerator, the relay's tests, the wire lab, end-to-end
-# tests in network namespaces, those of load again with the modelled accelerator. Needs root for the last three.
+# DPDK's test of DMA devices on the modelled accelerator, the relay's tests, idle workers, the wire lab, end-to-end
+# tests in network namespaces, those of load again with the modelled accelerator. Needs root for the last four.
 #
 #   sudo scripts/test.sh
 #
@@ -25,6 +25,7 @@ step cargo clippy -q --workspace --all-targets -- -D warnings
 step cargo test -q --workspace
 step "$ROOT/scripts/dmadev.sh"
 step cargo test -q -p relay --test namespaces -- --ignored
+step cargo test -q -p minivoy --test idle -- --ignored
 step "$ROOT/scripts/wire.sh"
 step "$ROOT/scripts/e2e.sh"
 for mover in dsa-model dsa; do
