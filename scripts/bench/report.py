@@ -284,7 +284,6 @@ def main():
     args = parser.parse_args()
     with open(args.results) as file:
         labs = summarise(json.loads(line) for line in file)
-    # Through JSON, as the plots' own script reads them.
     try:
         import plots
         made = plots.draw(labs, args.out, ORDER, name_of)
