@@ -27,7 +27,7 @@ use saved::Saved;
 /// Whose a connection is.
 #[derive(Debug)]
 pub enum Role {
-    /// Nobody's: the slot is free.
+    /// Nobody's: the slot is free, or what is in it only waits out TIME-WAIT.
     Free,
     /// A client's.
     Client(Client),

@@ -27,7 +27,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         role: Role,
     ) -> Option<ConnId> {
         let (local, key) = self.free_flow(port, source, remote)?;
-        let id = self.conns.take(|| self.rings.pair())?;
+        let id = self.take_slot()?;
         let conn = &mut self.conns[id];
         conn.reset(&mut self.arena);
         conn.key = Some(key);

@@ -220,10 +220,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         if self.pool_low {
             return Err(Drop::TcpPoolLow);
         }
-        let id = self
-            .conns
-            .take(|| self.rings.pair())
-            .ok_or(Drop::TcpNoConnectionSlot)?;
+        let id = self.take_slot().ok_or(Drop::TcpNoConnectionSlot)?;
         if self.flows.insert(segment.key, id).is_err() {
             self.conns.give_back(id);
             return Err(Drop::TcpNoConnectionSlot);
@@ -359,6 +356,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// Forgets a connection: its flow, its timers, its frames.
     pub(crate) fn end_connection(&mut self, id: ConnId) {
         self.session_ended(id);
+        self.time_waits.remove(id);
         let conn = &mut self.conns[id];
         if conn.half_open {
             self.half_open -= 1;
