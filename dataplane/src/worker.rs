@@ -18,6 +18,7 @@ use crate::tcp::{RingSource, Stack};
 use crate::team::{Seat, Team};
 use crate::timer_wheel::{TimerId, TimerWheel};
 use account::Account;
+use open::OwnPorts;
 use time_wait::TimeWaits;
 
 mod account;
@@ -116,6 +117,8 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     /// Connections that only wait out TIME-WAIT.
     time_waits: TimeWaits,
     pub(crate) rings: Box<dyn RingSource>,
+    /// Where connections of its own begin.
+    own_ports: OwnPorts,
     pub(crate) proxy: Proxy,
     /// The load client and the load origin, if it is one.
     pub(crate) load: Load<P::Frame>,
@@ -222,7 +225,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             })
             .collect();
         Self {
-            proxy: Proxy::new(&settings, parts.seed),
+            own_ports: OwnPorts::new(parts.seed),
+            proxy: Proxy::new(&settings),
             load: Load::new(&settings),
             me,
             lanes,

@@ -2,8 +2,8 @@
 
 mod sim_common;
 
-use dataplane::counters::{Counter, Counters, Drop, Gauge, LocalReply};
-use dataplane::sim::client::{Exchange, Plan};
+use dataplane::counters::{Counter, Counters, Drop, Gauge, LocalReply, Timeout};
+use dataplane::sim::client::{Answer, Exchange, Plan};
 use dataplane::sim::{Setup, World};
 use sim_common::{AnyWorld, SECOND, assert_settles, assert_whole, movers};
 
@@ -93,4 +93,76 @@ fn upstream_connections_in_time_wait_make_room() {
     let evicted = counters[Counter::TimeWaitsEvicted];
     assert!(evicted > 2 * CONNECTIONS - 70, "{evicted} evicted");
     assert_settles(&mut world, "upstreams");
+}
+
+/// The endpoint that says it closes is given the time to do so: TIME-WAIT is its.
+#[test]
+fn an_endpoint_that_closes_holds_time_wait_itself() {
+    const CONNECTIONS: u64 = 200;
+    // The last one never closes as long as anybody waits.
+    for (parting_us, closes) in [(0, true), (20_000, true), (5 * SECOND, false)] {
+        let what = format!("after {parting_us} µs");
+        let [_, mover] = movers();
+        let mut world = World::new(Setup::default(), mover);
+        let origin = world.hosts[0].origin_mut().expect("the first host");
+        origin.most_requests = 1;
+        origin.parting_us = parting_us;
+        let plans = (0..CONNECTIONS).map(|i| Plan {
+            start_us: i * 1_000,
+            exchanges: vec![Exchange::get(500)],
+            ..Plan::default()
+        });
+        let _ = world.add_client(4 * 1024, plans.collect());
+        let _ = world.run_until(2 * SECOND, World::finished);
+        assert_whole(&world, &what);
+        world.run_for(2 * SECOND);
+        // The clients close first. What is left is in TIME-WAIT.
+        let left = world.worker.connections() as u64;
+        assert_eq!(left, if closes { 0 } else { CONNECTIONS }, "{what}");
+        world.worker.sample();
+        let counters = world.worker.counters();
+        assert_eq!(counters[Gauge::UpstreamConnections], 0, "{what}");
+        assert_eq!(counters[Timeout::UpstreamIdle], 0);
+        assert_eq!(counters[Counter::ResetsSent], 0, "{what}");
+        assert_settles(&mut world, &what);
+    }
+}
+
+/// 70 connections to the endpoint stay open; the search for a port comes to them when it has gone
+/// round.
+#[test]
+fn a_long_run_of_taken_ports_keeps_nobody_out() {
+    const OPEN: u64 = 70;
+    const HOSTS: u64 = 57;
+    const EACH: u64 = 1000;
+    let mut setup = Setup::default();
+    setup.settings.limits.max_connections = 512;
+    setup.settings.limits.session_buffer = 16 * 1024;
+    setup.settings.timeouts.response = 0;
+    setup.max_idle = 0;
+    let [_, mover] = movers();
+    let mut world = World::new(setup, mover);
+    let silent = Plan {
+        exchanges: vec![Exchange {
+            answer: Answer::Silence,
+            ..Exchange::get(0)
+        }],
+        ..Plan::default()
+    };
+    let _ = world.add_client(1024, vec![silent; OPEN as usize]);
+    for host in 0..HOSTS {
+        let mut plans = short(EACH, 500);
+        for plan in &mut plans {
+            plan.start_us += SECOND / 10 + host * EACH * 500;
+        }
+        let _ = world.add_client(2048, plans);
+    }
+    let until = HOSTS * EACH * 500 + SECOND;
+    let served =
+        |world: &AnyWorld| world.outcomes().filter(|outcome| outcome.whole()).count() as u64;
+    world.run_for(until);
+    assert_eq!(served(&world), HOSTS * EACH);
+    let counters = world.worker.counters();
+    assert_nobody_refused(counters, "a long run");
+    assert_eq!(counters[Counter::Connected], OPEN + HOSTS * EACH);
 }

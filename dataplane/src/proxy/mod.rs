@@ -73,8 +73,6 @@ pub struct Proxy {
     pub(crate) date: HttpDate,
     /// Finished exchanges for the access log.
     pub(crate) finished: Vec<AccessEntry>,
-    /// The own port that a connection was last made from.
-    pub(crate) next_port: u16,
 }
 
 #[derive(Debug)]
@@ -97,7 +95,7 @@ struct EndpointState {
 
 impl Proxy {
     /// The proxy that `settings` describe.
-    pub fn new(settings: &Settings, seed: u64) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         let limits = HeadLimits::from(&settings.limits);
         let listeners = settings.listeners.iter().enumerate();
         Self {
@@ -128,7 +126,6 @@ impl Proxy {
             saved: Saved::default(),
             date: HttpDate::default(),
             finished: Vec::new(),
-            next_port: seed as u16,
         }
     }
 

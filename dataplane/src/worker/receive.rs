@@ -324,7 +324,15 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         } else if let Some(id) = id {
             let conn = &mut self.conns[id];
             if headers.syn() {
-                conn.local_isn = Some(headers.seq());
+                let isn = headers.seq();
+                if conn
+                    .least_isn
+                    .is_some_and(|least| (isn.wrapping_sub(least) as i32) < 0)
+                {
+                    // It is not sent; TCP draws another one when it is next asked.
+                    return lane.stack.start_over(conn);
+                }
+                conn.local_isn = Some(isn);
             }
             if payload_len == 0 {
                 headers.send(&mut lane.port, emitted, std::iter::empty())
