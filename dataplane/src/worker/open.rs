@@ -147,3 +147,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         })
     }
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;
