@@ -179,4 +179,40 @@ mod tests {
             assert_eq!(queue.contains(id), model.contains(&id));
         }
     }
+
+    /// Whatever a connection takes comes back, evicted or not: slot, flow, timers, place.
+    #[test]
+    fn nothing_is_kept_of_those_that_are_gone() {
+        use crate::sim::client::{Exchange, Plan};
+        use crate::sim::{Setup, World};
+        use crate::timer_wheel::TimerId;
+
+        const MOST: u32 = 48;
+        let mut setup = Setup {
+            max_idle: 0,
+            ..Setup::default()
+        };
+        setup.settings.limits.max_connections = MOST;
+        let mut world = World::new(setup, crate::mover::ZeroCopy);
+        let plans = (0..1000).map(|i| Plan {
+            start_us: i * 2_000,
+            exchanges: vec![Exchange {
+                close: true,
+                ..Exchange::get(100)
+            }],
+            ..Plan::default()
+        });
+        let _ = world.add_client(4096, plans.collect());
+        world.run_for(1_900_000);
+        assert!(world.worker.counters()[Counter::TimeWaitsEvicted] > 1500);
+        assert_eq!(world.worker.conns.open(), MOST as usize);
+        assert_eq!(world.worker.flows.len(), MOST as usize);
+        world.run_for(12_000_000);
+        assert!(world.outcomes().all(|outcome| outcome.whole()));
+        let worker = &world.worker;
+        assert_eq!(worker.conns.open(), 0);
+        assert!(worker.flows.is_empty());
+        assert_eq!(worker.time_waits.oldest(), None);
+        assert!((0..2 * MOST).all(|timer| worker.timers.deadline(TimerId(timer)).is_none()));
+    }
 }
