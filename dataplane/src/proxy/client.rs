@@ -60,6 +60,8 @@ pub enum Phase {
     Idle,
     /// The rest of a request head.
     Head,
+    /// Another exchange's end, to use its connection.
+    Pending,
     /// A connection to an endpoint.
     Connect,
     /// More of the request's body, and room for it at the endpoint.
@@ -353,6 +355,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let whole =
             matches!(exchange.request, Body::Done) && matches!(exchange.response, ReplyState::Done);
         self.log_exchange(&exchange, id);
+        self.leave_if_waiting(&exchange);
         self.release_upstream(&exchange, whole);
         self.forget_saved(&exchange);
         if whole && exchange.client_persists && self.draining.is_none() {

@@ -55,6 +55,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         c[Gauge::ClientConnections] = self.clients;
         c[Gauge::UpstreamConnections] = self.upstreams;
         c[Gauge::UpstreamIdle] = self.idle;
+        c[Gauge::Pending] = u64::from(self.pending);
         c[Gauge::HalfOpen] = u64::from(self.half_open);
         c[Gauge::SmallFrames] = u64::from(small.total);
         c[Gauge::SmallFramesFree] = u64::from(small.free);
@@ -97,7 +98,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             return Some(self.now);
         }
         let neighbors = self.lanes.iter().map(|lane| lane.neighbors.next_poll());
-        let deadlines = neighbors.chain([self.timers.next_visit()]);
+        let lines = [self.next_admission()];
+        let deadlines = neighbors.chain([self.timers.next_visit()]).chain(lines);
         deadlines.flatten().min()
     }
 
