@@ -5,7 +5,7 @@ use super::outcome::first_line;
 use super::saved::SavedId;
 use super::{Body, ReplyState, Role};
 use crate::conn::Ending;
-use crate::counters::{Counter, LocalReply, Responses, Stage};
+use crate::counters::{Counter, Drop, LocalReply, Responses, Stage};
 use crate::flow_table::ConnId;
 use crate::http1::{HeadError, HeadScan, MessageKind, Reply, Version};
 use crate::mover::Mover;
@@ -310,9 +310,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             date: self.proxy.date.text(),
         }
         .write(&mut out);
-        let queued = self.push_bytes(id, &out);
+        // Many at once, a time-out's, must not take the frames that the answers to them are received into.
+        let queued = !self.is_short_of_frames() && self.push_bytes(id, &out);
         self.proxy.out = out;
         if !queued {
+            self.counters[Drop::NoFrame] += 1;
             self.abort(id);
         }
     }

@@ -21,8 +21,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     fn keep_house(&mut self) {
         // Every turn: between two looks a few bursts could take the whole reserve.
-        self.pool_low = self.pool.is_low(FrameClass::Small, RESERVE)
-            || self.pool.is_low(FrameClass::Large, RESERVE);
+        self.pool_low = self.is_short_of_frames() || self.pool.is_low(FrameClass::Large, RESERVE);
         if self.now == self.maintained {
             return;
         }
@@ -44,6 +43,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             self.counters[Timeout::Drain] += self.clients;
             self.abort_all();
         }
+    }
+
+    /// Whether the small frames that are left are for what is received.
+    pub(crate) fn is_short_of_frames(&self) -> bool {
+        self.pool.is_low(FrameClass::Small, RESERVE)
     }
 
     /// Writes the gauges and the ports' own counters. Not for every turn: devices may be slow to
