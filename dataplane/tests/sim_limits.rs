@@ -8,7 +8,7 @@ use dataplane::counters::{Counter, Drop, LocalReply};
 use dataplane::port::FrameClass;
 use dataplane::sim::client::{Exchange, Method, Pace, Plan};
 use dataplane::sim::world::{CLIENTS, LISTEN, ORIGINS};
-use dataplane::sim::{End, PortOptions, Setup, Split, World};
+use dataplane::sim::{End, Faults, PortOptions, Setup, Split, World};
 use sim_common::{AnyWorld, SECOND, assert_settles, assert_whole, mover, movers, plan};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
@@ -314,6 +314,11 @@ fn a_storm_of_timeouts_leaves_frames_for_others() {
     const SLOW: u32 = 3_000;
     let mut setup = Setup {
         small: 1024,
+        // Replies stay long on their way.
+        client_faults: Faults {
+            delay_us: 100_000,
+            ..Faults::default()
+        },
         ..Setup::default()
     };
     setup.settings.limits.max_connections = 8_000;
@@ -329,14 +334,14 @@ fn a_storm_of_timeouts_leaves_frames_for_others() {
         let _ = world.add_client(2048, vec![slow.clone(); 50]);
     }
     let late = Plan {
-        start_us: 2_100_000,
+        start_us: 2_300_000,
         exchanges: vec![Exchange::get(1_000); 5],
         ..Plan::default()
     };
     let _ = world.add_client(8 * 1024, vec![late; 10]);
     world.run_for(1_900_000);
     assert_eq!(world.worker.counters()[Counter::Accepted], u64::from(SLOW));
-    world.run_for(500_000);
+    world.run_for(5 * SECOND);
     let counters = world.worker.counters();
     assert_eq!(
         counters[LocalReply::HeadTimeout],
