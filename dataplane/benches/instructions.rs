@@ -2,11 +2,8 @@
 //! percent more is seen. `scripts/instructions.sh` runs this and compares it with what was recorded.
 #![allow(missing_docs, reason = "a program; its macros make public functions")]
 
-mod bed;
-
 use std::hint::black_box;
 
-use bed::Bed;
 use dataplane::flow_table::{ConnId, FlowKey, FlowTable};
 use dataplane::http1::framing::BodyFraming;
 use dataplane::http1::rewrite::{RequestRewrite, write_request};
@@ -14,6 +11,7 @@ use dataplane::http1::{Head, HeadLimits, HeadScan, MessageKind, RequestLine};
 use dataplane::payload::{SendQueue, SpanArena};
 use dataplane::port::{FrameClass, FramePool};
 use dataplane::settings::{Forwarding, Limits, PortId};
+use dataplane::sim::bed::{Bed, BedFrame, BedPool};
 use dataplane::timer_wheel::{TimerId, TimerWheel};
 use iai_callgrind::{
     Callgrind, EntryPoint, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
@@ -28,30 +26,30 @@ const KIB16: usize = 16 * 1024;
 const SMALL: usize = 128;
 
 #[library_benchmark]
-#[bench::mem_16k_x100(args = (100, KIB16, false, false), setup = Bed::new)]
-#[bench::mem_16k_x1000(args = (1_000, KIB16, false, false), setup = Bed::new)]
-#[bench::mem_16k_x10000(args = (10_000, KIB16, false, false), setup = Bed::new)]
-#[bench::mem_16k_x1000_merged(args = (1_000, KIB16, false, true), setup = Bed::new)]
-#[bench::zero_copy_16k_x1000(args = (1_000, KIB16, true, false), setup = Bed::new)]
-#[bench::zero_copy_16k_x10000(args = (10_000, KIB16, true, false), setup = Bed::new)]
-#[bench::mem_small_x100(args = (100, SMALL, false, false), setup = Bed::new)]
-#[bench::mem_small_x1000(args = (1_000, SMALL, false, false), setup = Bed::new)]
-#[bench::mem_small_x10000(args = (10_000, SMALL, false, false), setup = Bed::new)]
-#[bench::zero_copy_small_x1000(args = (1_000, SMALL, true, false), setup = Bed::new)]
+#[bench::mem_16k_x100(args = (100, KIB16, false, false), setup = Bed::alone)]
+#[bench::mem_16k_x1000(args = (1_000, KIB16, false, false), setup = Bed::alone)]
+#[bench::mem_16k_x10000(args = (10_000, KIB16, false, false), setup = Bed::alone)]
+#[bench::mem_16k_x1000_merged(args = (1_000, KIB16, false, true), setup = Bed::alone)]
+#[bench::zero_copy_16k_x1000(args = (1_000, KIB16, true, false), setup = Bed::alone)]
+#[bench::zero_copy_16k_x10000(args = (10_000, KIB16, true, false), setup = Bed::alone)]
+#[bench::mem_small_x100(args = (100, SMALL, false, false), setup = Bed::alone)]
+#[bench::mem_small_x1000(args = (1_000, SMALL, false, false), setup = Bed::alone)]
+#[bench::mem_small_x10000(args = (10_000, SMALL, false, false), setup = Bed::alone)]
+#[bench::zero_copy_small_x1000(args = (1_000, SMALL, true, false), setup = Bed::alone)]
 fn request(mut bed: Bed) {
     bed.exchanges(EXCHANGES);
     std::mem::forget(bed);
 }
 
 #[library_benchmark]
-#[bench::x1000(args = (1_000, SMALL, false, false), setup = Bed::new)]
+#[bench::x1000(args = (1_000, SMALL, false, false), setup = Bed::alone)]
 fn segment_in(mut bed: Bed) {
     bed.acknowledgements(EXCHANGES as usize);
     std::mem::forget(bed);
 }
 
 #[library_benchmark]
-#[bench::x1000(args = (1_000, SMALL, false, false), setup = Bed::new)]
+#[bench::x1000(args = (1_000, SMALL, false, false), setup = Bed::alone)]
 fn idle_turn(mut bed: Bed) {
     bed.idle_turns(EXCHANGES as usize);
     std::mem::forget(bed);
@@ -150,8 +148,8 @@ fn timer_move(mut timers: TimerWheel) -> TimerWheel {
     timers
 }
 
-fn queue() -> (SendQueue, SpanArena<bed::BedFrame>, Vec<bed::BedFrame>) {
-    let mut pool = bed::BedPool::new(0, TIMES);
+fn queue() -> (SendQueue, SpanArena<BedFrame>, Vec<BedFrame>) {
+    let mut pool = BedPool::new(0, TIMES);
     let frames = (0..TIMES).map(|_| pool.alloc(FrameClass::Large).expect("enough"));
     (
         SendQueue::default(),
@@ -163,9 +161,7 @@ fn queue() -> (SendQueue, SpanArena<bed::BedFrame>, Vec<bed::BedFrame>) {
 // A frame in, told, sent in a segment, acknowledged.
 #[library_benchmark]
 #[bench::send(setup = queue)]
-fn span_queue(
-    (mut queue, mut arena, frames): (SendQueue, SpanArena<bed::BedFrame>, Vec<bed::BedFrame>),
-) {
+fn span_queue((mut queue, mut arena, frames): (SendQueue, SpanArena<BedFrame>, Vec<BedFrame>)) {
     for frame in frames {
         queue.push(&mut arena, frame, 0, 1460);
         queue.tell(1460);
@@ -178,7 +174,7 @@ fn span_queue(
 library_benchmark_group!(
     name = engine;
     config = LibraryBenchmarkConfig::default()
-        .tool(Callgrind::default().entry_point(EntryPoint::Custom("*::counted_turn".to_owned())));
+        .tool(Callgrind::default().entry_point(EntryPoint::Custom("*::counted_turn*".to_owned())));
     benchmarks = request, segment_in, idle_turn
 );
 library_benchmark_group!(

@@ -109,6 +109,7 @@ family! {
         ClientConnections = "client_connections", "Open connections to clients.";
         UpstreamConnections = "upstream_connections", "Open connections to endpoints, idle ones included.";
         UpstreamIdle = "upstream_idle", "Idle connections to endpoints in the pool.";
+        Pending = "pending", "Requests that wait for a connection to their cluster.";
         HalfOpen = "half_open", "Client connections in the middle of their handshake.";
         SmallFrames = "small_frames", "Small frames the pool was made with.";
         SmallFramesFree = "small_frames_free", "Small frames that can be allocated.";
@@ -127,6 +128,7 @@ family! {
         Connected = "connected", "Connections to endpoints that were established.";
         ConnectFailures = "connect_failures", "Connections to endpoints that were refused, reset or timed out before they were established.";
         UpstreamReused = "upstream_reused", "Requests sent on a connection taken from the pool.";
+        Pended = "pended", "Requests that had to wait for a connection to their cluster.";
         Requests = "requests", "Request heads received whole.";
         Retries = "retries", "Requests sent once more because the pooled connection proved dead.";
         Retransmissions = "retransmissions", "TCP segments sent more than once.";
@@ -175,6 +177,7 @@ family! {
 family! {
     /// Which time-out ended something.
     Timeout after Drop, Counter ("timeouts" by "kind") {
+        Pending = "pending", "A request waited too long for a connection to its cluster.";
         Connect = "connect", "An endpoint did not complete the handshake in time.";
         Handshake = "handshake", "A client did not complete the handshake in time.";
         RequestHead = "request_head", "A request head did not come in whole in time.";

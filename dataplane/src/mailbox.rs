@@ -134,6 +134,18 @@ mod tests {
         checksum: RxChecksum::Good,
     };
 
+    /// What senders and the receiver write, the ends of both queues, lies on lines of its own: no other
+    /// mailbox and no handle's count begins or ends on one.
+    #[test]
+    fn mailboxes_share_no_cache_line() {
+        assert_eq!(align_of::<Queues>() % 128, 0);
+        assert_eq!(size_of::<Queues>() % 128, 0);
+        let mailboxes = [Mailbox::new(1), Mailbox::new(1)];
+        for Mailbox(queues) in &mailboxes {
+            assert_eq!(std::ptr::from_ref(&**queues).addr() % 128, 0);
+        }
+    }
+
     #[test]
     fn a_packet_comes_out_whole_and_in_order() {
         let mailbox = Mailbox::new(3);

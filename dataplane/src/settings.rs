@@ -127,8 +127,10 @@ pub struct Cluster {
     pub port: PortId,
     /// The origins, used in turn.
     pub endpoints: Vec<SocketAddr>,
-    /// Most connections a worker opens to the whole cluster; requests over it get 503.
+    /// Most connections a worker opens to the whole cluster; requests over it wait.
     pub max_connections: u32,
+    /// Most requests that wait for a connection at once; those over it get 503.
+    pub max_pending: u32,
     /// Most idle connections a worker keeps to each endpoint.
     pub max_idle: u32,
 }
@@ -156,6 +158,8 @@ pub struct Limits {
 /// How long to wait for what, in milliseconds; 0 waits for ever.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
+    /// For another exchange to end, when its connection is needed.
+    pub pending: u32,
     /// For a connection to an endpoint to be established.
     pub connect: u32,
     /// For a whole request head, from its first byte (or from the accept).
@@ -202,6 +206,7 @@ impl Default for Limits {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            pending: 10_000,
             connect: 5_000,
             request_head: 10_000,
             idle: 60_000,

@@ -141,6 +141,8 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) reserved: Vec<P::Frame>,
     /// Exchanges under way.
     pub(crate) exchanges: u32,
+    /// Of these, those whose request waits for a connection.
+    pub(crate) pending: u32,
     /// Open client connections.
     pub(crate) clients: u64,
     /// Open connections to endpoints.
@@ -250,6 +252,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             pool_low: false,
             reserved: Vec::with_capacity(64),
             exchanges: 0,
+            pending: 0,
             clients: 0,
             upstreams: 0,
             idle: 0,
@@ -281,6 +284,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         packets += self.take_over(); //      packets that other workers received → connections
         self.run_load(); //                  requests that are due, if it is a load client
         self.run_sessions(); //              connections that changed → HTTP, copy jobs
+        self.admit(); //                     requests that waited → connections that are free now
         self.submit(); //                    this turn's copy jobs → mover
         self.harvest(); //                   a CPU mover is done at once
         self.open_windows(); //              senders that may send more

@@ -4,11 +4,11 @@ mod sim_common;
 
 use std::net::Ipv4Addr;
 
-use dataplane::counters::{Counter, Drop};
+use dataplane::counters::{Counter, Drop, LocalReply};
 use dataplane::port::FrameClass;
 use dataplane::sim::client::{Exchange, Method, Pace, Plan};
 use dataplane::sim::world::{CLIENTS, LISTEN, ORIGINS};
-use dataplane::sim::{End, PortOptions, Setup, Split, World};
+use dataplane::sim::{End, Faults, PortOptions, Setup, Split, World};
 use sim_common::{AnyWorld, SECOND, assert_settles, assert_whole, mover, movers, plan};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
@@ -305,6 +305,54 @@ fn the_connection_limit_holds_and_those_inside_are_served() {
     let served = world.outcomes().filter(|outcome| outcome.whole()).count();
     assert!(served >= 12, "only {served} were served");
     assert_settles(&mut world, "connection limit");
+}
+
+/// Far more clients than there are frames are given up at once: none of them may keep the frames that others'
+/// packets are received into.
+#[test]
+fn a_storm_of_timeouts_leaves_frames_for_others() {
+    const SLOW: u32 = 3_000;
+    let mut setup = Setup {
+        small: 1024,
+        // Replies stay long on their way.
+        client_faults: Faults {
+            delay_us: 100_000,
+            ..Faults::default()
+        },
+        ..Setup::default()
+    };
+    setup.settings.limits.max_connections = 8_000;
+    setup.settings.timeouts.request_head = 2_000;
+    let mut world = World::new(setup, mover(false));
+    let mut slow = plan(vec![Exchange::get(1)]);
+    slow.write = Pace {
+        bytes: 1,
+        every_us: 60 * SECOND,
+    };
+    for n in 0..SLOW / 50 {
+        slow.start_us = u64::from(n) * 1_000;
+        let _ = world.add_client(2048, vec![slow.clone(); 50]);
+    }
+    let late = Plan {
+        start_us: 2_300_000,
+        exchanges: vec![Exchange::get(1_000); 5],
+        ..Plan::default()
+    };
+    let _ = world.add_client(8 * 1024, vec![late; 10]);
+    world.run_for(1_900_000);
+    assert_eq!(world.worker.counters()[Counter::Accepted], u64::from(SLOW));
+    world.run_for(5 * SECOND);
+    let counters = world.worker.counters();
+    assert_eq!(
+        counters[LocalReply::HeadTimeout],
+        u64::from(SLOW),
+        "{counters:?}"
+    );
+    let most = world.pool.most_used(FrameClass::Small);
+    assert!(most <= 1024 - 1024 / 16, "{most} frames at once");
+    let whole = world.outcomes().filter(|outcome| outcome.whole()).count();
+    assert_eq!(whole, 10, "{counters:?}");
+    assert_settles(&mut world, "after the storm");
 }
 
 /// Nanoseconds from any fixed point.

@@ -59,6 +59,8 @@ fn a_bad_wire_costs_time_and_nothing_else() {
     for seed in 0..8 {
         let mut setup = ChainSetup::new(&get("/20k"), 30, Some(150));
         setup.seed = seed;
+        // A SYN may be lost three times.
+        setup.settings.timeouts.connect = 60_000;
         setup.faults = Faults {
             loss: 20_000,
             duplicate: 10_000,
@@ -79,6 +81,39 @@ fn a_bad_wire_costs_time_and_nothing_else() {
             .settle()
             .unwrap_or_else(|kept| panic!("seed {seed}: {kept}"));
     }
+}
+
+/// How many connections are open when the first request begins.
+fn open_at_first(setup: &ChainSetup) -> u32 {
+    let mut chain = Chain::<Mem>::proxied(setup, Mem::default);
+    while chain.client().load_status().begun == 0 {
+        assert!(
+            chain
+                .samples
+                .iter()
+                .all(|s| s.outcome != Outcome::Status(200))
+        );
+        chain.run_for(1);
+    }
+    let open = chain.client().load_status().open;
+    assert!(chain.run_until(60 * SECOND, |chain| chain.samples.len() >= 400));
+    chain.settle().unwrap();
+    open
+}
+
+#[test]
+fn connections_come_first() {
+    let mut setup = ChainSetup::new(&get("/100"), 40, Some(400));
+    setup.plan.most_connecting = 5;
+    assert_eq!(open_at_first(&setup), 40);
+    // Not all of them can be opened: here for want of slots.
+    setup.settings.limits.max_connections = 25;
+    assert_eq!(open_at_first(&setup), 25);
+    // Without keep-alive none is open for long.
+    setup.settings.limits.max_connections = 1024;
+    setup.plan.keep_alive = false;
+    let open = open_at_first(&setup);
+    assert!((1..=5).contains(&open), "{open}");
 }
 
 #[test]

@@ -139,6 +139,7 @@ impl Findings {
 /// Reads `[timeouts]`, in which nothing can be wrong that its types do not refuse.
 pub fn timeouts(table: &schema::TimeoutsTable) -> Timeouts {
     Timeouts {
+        pending: table.pending.0,
         connect: table.connect.0,
         request_head: table.request_head.0,
         idle: table.idle.0,

@@ -169,6 +169,9 @@ impl Findings {
                 port: port_id(port),
                 endpoints,
                 max_connections: *table.max_connections.get_ref(),
+                max_pending: table
+                    .max_pending
+                    .unwrap_or(*file.limits.max_connections.get_ref()),
                 max_idle: table.max_idle,
             });
         }

@@ -106,6 +106,9 @@ pub struct Cluster {
     pub max_connections: Spanned<u32>,
     #[serde(default = "default_cluster_idle")]
     pub max_idle: u32,
+    /// As many as there can be clients, if nothing else is written.
+    #[serde(default)]
+    pub max_pending: Option<u32>,
     #[serde(default)]
     pub endpoint: Vec<Endpoint>,
 }
@@ -180,6 +183,7 @@ fn unwritten<T>(value: T) -> Spanned<T> {
     expecting = "a table: write [timeouts] and its keys below"
 )]
 pub struct TimeoutsTable {
+    pub pending: Millis,
     pub connect: Millis,
     pub request_head: Millis,
     pub idle: Millis,
@@ -192,6 +196,7 @@ pub struct TimeoutsTable {
 impl Default for TimeoutsTable {
     fn default() -> Self {
         let Timeouts {
+            pending,
             connect,
             request_head,
             idle,
@@ -201,6 +206,7 @@ impl Default for TimeoutsTable {
             drain,
         } = Timeouts::default();
         Self {
+            pending: Millis(pending),
             connect: Millis(connect),
             request_head: Millis(request_head),
             idle: Millis(idle),

@@ -144,6 +144,7 @@ name = "one"
 port = "nic"
 max_connections = 7
 max_idle = 0
+max_pending = 5
 endpoint = [{ address = "10.77.1.2:80" }, { address = "192.0.2.1:80" }]
 [[cluster]]
 name = "two"
@@ -158,6 +159,7 @@ max_fields = 50
 max_request_body = "1MiB"
 max_requests = 9
 [timeouts]
+pending = "500ms"
 connect = "1s"
 request_head = "2s"
 idle = "3s"
@@ -184,9 +186,9 @@ large_frames = 12
         r#"scheme: "https""#,
         r#"Route { hosts: ["example.org", "*.example.org"], prefix: "/static/", cluster: ClusterId(1) }"#,
         r#"Route { hosts: ["*"], prefix: "/", cluster: ClusterId(0) }"#,
-        "endpoints: [10.77.1.2:80, 192.0.2.1:80], max_connections: 7, max_idle: 0",
+        "endpoints: [10.77.1.2:80, 192.0.2.1:80], max_connections: 7, max_pending: 5, max_idle: 0",
         "Limits { max_connections: 100, max_half_open: 10, session_buffer: 65536, max_head: 4096, max_fields: 50, max_request_body: Some(1048576), max_requests: Some(9) }",
-        "Timeouts { connect: 1000, request_head: 2000, idle: 3000, stream: 4000, response: 5000, upstream_idle: 6000, drain: 0 }",
+        "Timeouts { pending: 500, connect: 1000, request_head: 2000, idle: 3000, stream: 4000, response: 5000, upstream_idle: 6000, drain: 0 }",
         r#"Forwarding { x_forwarded_for: true, x_forwarded_proto: true, via: Some("edge-1"), upgrade: true }"#,
         "MemorySettings { small_frames: 11, large_frames: 12 }",
     ] {

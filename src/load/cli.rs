@@ -74,6 +74,10 @@ pub struct Options {
     #[arg(short = 't', long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "requests")]
     pub time: Option<Duration>,
 
+    /// Time before that, in which responses are not counted; failures are
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse::duration, conflicts_with = "requests")]
+    pub warmup: Duration,
+
     /// How many requests, in place of how long
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
@@ -193,6 +197,7 @@ impl Options {
         let with_body = if payload.is_some() { "POST" } else { "GET" };
         Some(Plan {
             pace: Pace::new(self.qps, self.connections, end),
+            warmup_us: micros(self.warmup),
             url,
             method: self.method.clone().unwrap_or_else(|| with_body.to_owned()),
             fields: self.headers.clone(),

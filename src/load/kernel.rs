@@ -46,7 +46,7 @@ pub fn load(options: &Options, plan: &Plan, signals: &Signals) -> Result<Finishe
     let started_unix_ns = unix_ns();
     let (done, ended) = channel::<()>();
     let one = |index: u32| {
-        let pace = plan.pace.share(index, threads);
+        let pace = plan.pace.longer_by(plan.warmup_us).share(index, threads);
         let connector = Connector::new(
             plan.url.address,
             &options.sources,
@@ -56,6 +56,7 @@ pub fn load(options: &Options, plan: &Plan, signals: &Signals) -> Result<Finishe
         );
         let client = Client::new(Parts {
             schedule: Schedule::new(&pace, 0),
+            warmup_us: plan.warmup_us,
             connections: pace.connections,
             request: Request {
                 head: plan.request_head(),
@@ -74,7 +75,7 @@ pub fn load(options: &Options, plan: &Plan, signals: &Signals) -> Result<Finishe
         // All begin together, when the slowest has made its slots, or failed to.
         let _leader = ready.wait();
         let start_us = *start.get_or_init(|| clock.now_us());
-        client?.run(Schedule::new(&pace, start_us))
+        client?.run(Schedule::new(&pace, start_us), start_us)
     };
     let results: Vec<io::Result<Tally>> = thread::scope(|scope| {
         let one = &one;
@@ -101,11 +102,11 @@ pub fn load(options: &Options, plan: &Plan, signals: &Signals) -> Result<Finishe
     for result in results {
         tally.add(&result.map_err(|error| format!("cannot wait for sockets: {error}"))?);
     }
-    let start_us = start.get().copied().unwrap_or_default();
+    let start_us = start.get().copied().unwrap_or_default() + plan.warmup_us;
     Ok(Finished {
         workers: threads,
         carrier: "kernel sockets".to_owned(),
-        elapsed_us: clock.now_us() - start_us,
+        elapsed_us: clock.now_us().saturating_sub(start_us),
         started_unix_ns,
         tally,
     })

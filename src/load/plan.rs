@@ -11,6 +11,8 @@ use crate::url::Url;
 pub struct Plan {
     /// How many connections, how fast, until when.
     pub pace: Pace,
+    /// For how long before that responses are not counted.
+    pub warmup_us: u64,
     /// What is fetched.
     pub url: Url,
     /// With which method.

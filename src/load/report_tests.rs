@@ -5,6 +5,7 @@ use super::*;
 
 fn plan(qps: f64, end: End) -> Plan {
     Plan {
+        warmup_us: 0,
         pace: Pace::new(qps, 2, end),
         url: "http://10.0.0.1:8080/1k".parse().unwrap(),
         method: "GET".into(),

@@ -30,6 +30,8 @@ pub struct Tally {
     pub sockets: u64,
     /// Requests that were due and never begun for want of a free connection.
     pub missed: u64,
+    /// Responses to requests that were due before this time are not taken in, in µs of the samples' clock.
+    pub from_us: u64,
 }
 
 impl Tally {
@@ -45,12 +47,16 @@ impl Tally {
             responses: Spread::default(),
             sockets: 0,
             missed: 0,
+            from_us: 0,
         }
     }
 
-    /// Takes in a finished exchange.
+    /// Takes in a finished exchange. Those of the warm-up count only if they have failed.
     #[inline]
     pub fn record(&mut self, sample: &Sample) {
+        if sample.due_us < self.from_us && matches!(sample.outcome, Outcome::Status(200..400)) {
+            return;
+        }
         let latency_us = sample.latency_us();
         self.latency.record(latency_us);
         self.service.record(sample.service_us());
@@ -296,6 +302,18 @@ mod tests {
         copy.set_to(&sum);
         assert_eq!(copy.statuses().collect::<Vec<_>>(), [(200, 2), (503, 1)]);
         assert_eq!(copy.latency, sum.latency);
+    }
+
+    #[test]
+    fn of_the_warm_up_only_failures_count() {
+        let mut tally = Tally::new();
+        tally.from_us = 100;
+        for due_us in [0, 99, 100, 200] {
+            tally.record(&sample(due_us, Outcome::Status(200)));
+        }
+        tally.record(&sample(50, Outcome::Status(503)));
+        tally.record(&sample(50, Outcome::Failed(Failure::Timeout)));
+        assert_eq!((tally.calls(), tally.errors()), (4, 2));
     }
 
     #[test]

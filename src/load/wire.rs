@@ -71,6 +71,7 @@ pub fn run(
             rings,
             settings: Arc::new(settings),
             coalesce_us: options.coalesce_us,
+            warmup_us: plan.map_or(0, |plan| plan.warmup_us),
             time: options.time.filter(|time| *time > Duration::ZERO),
             seed: lcores::secret(),
             signals: signals.clone(),

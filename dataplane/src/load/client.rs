@@ -18,6 +18,8 @@ use crate::proxy::Role;
 use crate::worker::Worker;
 use smoltcp::socket::tcp;
 
+/// Most requests begun in a turn on connections that waited for one.
+const MOST_BEGUN: usize = 256;
 /// How long a connection that is over may take to end, in ms.
 const LINGER: u32 = 2_000;
 
@@ -70,9 +72,11 @@ pub(super) struct Clients<F> {
     /// Head and the first part of the body of every request, and how long they are.
     request: Option<(Shared<F>, u32)>,
     running: bool,
-    /// The line of requests, from when the first connection was open.
+    /// The line of requests, from when it began.
     schedule: Option<Schedule>,
     start_us: u64,
+    /// It may begin though not all connections are open: one of them has failed.
+    incomplete: bool,
     /// Connections that are wanted and can be opened at once.
     pub unopened: u32,
     /// When further ones may be opened, in ms, in order.
@@ -98,6 +102,7 @@ impl<F: Frame> Clients<F> {
             running: true,
             schedule: None,
             start_us: 0,
+            incomplete: false,
             retries: VecDeque::new(),
             connecting: 0,
             open: 0,
@@ -108,6 +113,9 @@ impl<F: Frame> Clients<F> {
 
     /// When the next request should begin, if that is now or before. It then counts as begun.
     fn next_due(&mut self, now_us: u64) -> Option<u64> {
+        if self.schedule.is_none() && !self.is_assembled() {
+            return None;
+        }
         let (pace, start_us) = (&self.plan.pace, &mut self.start_us);
         let schedule = self.schedule.get_or_insert_with(|| {
             *start_us = now_us;
@@ -117,6 +125,16 @@ impl<F: Frame> Clients<F> {
             Next::Begin { due_us } => Some(due_us),
             Next::Wait { .. } | Next::Over => None,
         }
+    }
+
+    /// One of the connections cannot be opened: the others need not wait for it.
+    pub fn begin_short(&mut self) {
+        self.incomplete |= self.open > 0;
+    }
+
+    /// Whether the first request may begin.
+    fn is_assembled(&self) -> bool {
+        !self.plan.keep_alive || self.incomplete || self.open >= self.plan.pace.connections
     }
 }
 
@@ -135,7 +153,7 @@ pub struct LoadStatus {
     pub missed: u64,
     /// Exchanges under way.
     pub in_flight: u32,
-    /// When the first request was due, in µs; `None` before the first connection is open.
+    /// When the first request was due, in µs; `None` while connections are opened before it.
     pub start_us: Option<u64>,
     /// No request begins any more.
     pub over: bool,
@@ -153,7 +171,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             return;
         }
         let mut busy = self.open_load_connections();
-        while let Some((id, due)) = self.next_request() {
+        // When the run begins every connection waits for a request.
+        for _ in 0..MOST_BEGUN {
+            let Some((id, due)) = self.next_request() else {
+                break;
+            };
             busy = true;
             self.begin_request(id, due);
         }
@@ -416,6 +438,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         if let Some(clients) = &mut self.load.clients {
             clients.open -= 1;
             if failed {
+                clients.incomplete = true;
                 clients.replace_later(now);
             } else {
                 clients.replace();
@@ -467,6 +490,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     return;
                 };
                 clients.connecting -= 1;
+                clients.begin_short();
                 if clients.running {
                     clients.replace_later(now);
                     self.counters[Counter::ConnectFailures] += 1;

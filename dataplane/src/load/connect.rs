@@ -96,6 +96,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let role = Role::LoadClient(LoadClient::new(self.now_us));
         let Some(id) = self.open_connection(port, source, target, Some(mac), role) else {
             self.counters[Drop::TcpNoConnectionSlot] += 1;
+            if let Some(clients) = &mut self.load.clients {
+                clients.begin_short();
+            }
             return false;
         };
         if let Some(clients) = &mut self.load.clients {

@@ -28,14 +28,17 @@ impl OriginListener {
 
 /// What a worker's load client does. It connects from the addresses of its port: from those of
 /// [`ranges`](crate::settings::PortSettings::ranges) if there are any, in turn.
+///
+/// The run begins, with the first request, when all connections are open that are to be kept, or one has
+/// failed; where connections are not kept, when the first is open. Otherwise those that are open would
+/// keep the target too busy to accept the others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadPlan {
     /// The port that the target is reached through.
     pub port: PortId,
     /// Where to connect.
     pub target: SocketAddr,
-    /// How many connections, how fast, until when: this worker's share. It begins when the first
-    /// connection is open.
+    /// How many connections, how fast, until when: this worker's share.
     pub pace: Pace,
     /// Most connections in the middle of their handshake.
     pub most_connecting: u32,

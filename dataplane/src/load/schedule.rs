@@ -49,6 +49,14 @@ impl Pace {
         }
     }
 
+    /// The same, ending so much later, where time ends it.
+    pub fn longer_by(mut self, us: u64) -> Self {
+        if let End::AfterUs(end) = &mut self.end {
+            *end = end.saturating_add(us);
+        }
+        self
+    }
+
     /// The share of worker `index` among `count`: its part of the connections and of the requests.
     /// The shares add up to the whole; those of workers with lower numbers may be one larger.
     ///

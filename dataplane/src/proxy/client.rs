@@ -5,7 +5,7 @@ use super::outcome::first_line;
 use super::saved::SavedId;
 use super::{Body, ReplyState, Role};
 use crate::conn::Ending;
-use crate::counters::{Counter, LocalReply, Responses, Stage};
+use crate::counters::{Counter, Drop, LocalReply, Responses, Stage};
 use crate::flow_table::ConnId;
 use crate::http1::{HeadError, HeadScan, MessageKind, Reply, Version};
 use crate::mover::Mover;
@@ -60,6 +60,8 @@ pub enum Phase {
     Idle,
     /// The rest of a request head.
     Head,
+    /// Another exchange's end, to use its connection.
+    Pending,
     /// A connection to an endpoint.
     Connect,
     /// More of the request's body, and room for it at the endpoint.
@@ -308,9 +310,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             date: self.proxy.date.text(),
         }
         .write(&mut out);
-        let queued = self.push_bytes(id, &out);
+        // Many at once, a time-out's, must not take the frames that the answers to them are received into.
+        let queued = !self.is_short_of_frames() && self.push_bytes(id, &out);
         self.proxy.out = out;
         if !queued {
+            self.counters[Drop::NoFrame] += 1;
             self.abort(id);
         }
     }
@@ -353,6 +357,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let whole =
             matches!(exchange.request, Body::Done) && matches!(exchange.response, ReplyState::Done);
         self.log_exchange(&exchange, id);
+        self.leave_if_waiting(&exchange);
         self.release_upstream(&exchange, whole);
         self.forget_saved(&exchange);
         if whole && exchange.client_persists && self.draining.is_none() {

@@ -1,6 +1,7 @@
 //! Connections to endpoints: which endpoint, a pooled connection or a new one, and back to the pool.
+//! When there can be none now the request waits ([`super::pending`]).
 
-use super::{Exchange, Role, Upstream};
+use super::{ClusterState, Exchange, Role, Upstream};
 use crate::conn::{ConnRef, Ending};
 use crate::counters::{Counter, Drop, LocalReply};
 use crate::flow_table::ConnId;
@@ -10,36 +11,79 @@ use crate::settings::{ClusterId, EndpointId};
 use crate::worker::Worker;
 use smoltcp::socket::tcp;
 
+/// How long no connection is opened after there was no slot or port for one, in ms, while others wait.
+const RETRY: u64 = 10;
+
+/// What came of looking for a connection.
+pub(super) enum Found {
+    /// This one, which nobody else uses.
+    Upstream(ConnId),
+    /// None can be had before another exchange has ended.
+    Full,
+    /// None can be had; the client has been answered.
+    Failed,
+}
+
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
-    /// Sends the head of the exchange's request over a pooled connection, or a new one. Where that
-    /// fails the client is answered.
+    /// Sends the head of the exchange's request over a pooled connection, or a new one, or lets it wait
+    /// behind those that wait already. Where that fails the client is answered.
     pub(super) fn send_request(&mut self, id: ConnId, head: &[u8]) {
-        let Some((cluster, endpoint)) = self.next_endpoint(id) else {
+        let Some(cluster) = self.exchange_mut(id).map(|exchange| exchange.cluster) else {
             return;
         };
-        let upstream = match self.take_idle(cluster, endpoint) {
-            Some(upstream) => {
-                self.counters[Counter::UpstreamReused] += 1;
-                Some(upstream)
-            }
-            None => self.connect(id, cluster, endpoint),
+        let found = match self.proxy.clusters[usize::from(cluster.0)].line.waiting() {
+            0 => self.find_upstream(id, cluster, true),
+            _ => Found::Full,
         };
-        self.start_upstream(id, upstream, head);
+        self.send_over(id, cluster, found, head);
     }
 
     /// The same over a new connection, for a request that is sent again.
     pub(super) fn send_request_fresh(&mut self, id: ConnId, head: &[u8]) {
-        let Some((cluster, endpoint)) = self.next_endpoint(id) else {
+        let Some(cluster) = self.exchange_mut(id).map(|exchange| exchange.cluster) else {
             return;
         };
-        let upstream = self.connect(id, cluster, endpoint);
-        self.start_upstream(id, upstream, head);
+        let endpoint = self.next_endpoint(cluster);
+        let found = self.connect(id, cluster, endpoint);
+        self.send_over(id, cluster, found, head);
     }
 
-    fn start_upstream(&mut self, id: ConnId, upstream: Option<ConnId>, head: &[u8]) {
-        let Some(upstream) = upstream else {
-            return;
+    fn send_over(&mut self, id: ConnId, cluster: ClusterId, found: Found, head: &[u8]) {
+        match found {
+            Found::Upstream(upstream) => self.start_upstream(id, upstream, head),
+            Found::Full => self.wait_in_line(id, cluster, head),
+            Found::Failed => {}
+        }
+    }
+
+    /// A connection to the endpoint whose turn it is, pooled or new; when no new one can be opened, a
+    /// pooled one to any.
+    pub(super) fn find_upstream(
+        &mut self,
+        id: ConnId,
+        cluster: ClusterId,
+        may_open: bool,
+    ) -> Found {
+        let endpoint = self.next_endpoint(cluster);
+        if let Some(upstream) = self.take_idle(cluster, endpoint) {
+            return Found::Upstream(upstream);
+        }
+        let found = match may_open {
+            true => self.connect(id, cluster, endpoint),
+            false => Found::Full,
         };
+        if matches!(found, Found::Full) {
+            let endpoints = self.proxy.clusters[usize::from(cluster.0)].endpoints.len();
+            for other in (0..endpoints as u16).map(EndpointId) {
+                if let Some(upstream) = self.take_idle(cluster, other) {
+                    return Found::Upstream(upstream);
+                }
+            }
+        }
+        found
+    }
+
+    pub(super) fn start_upstream(&mut self, id: ConnId, upstream: ConnId, head: &[u8]) {
         let client = self.conns.reference(id);
         if let Role::Upstream(role) = &mut self.conns[upstream].role {
             role.client = Some(client);
@@ -60,12 +104,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 
     /// The endpoint whose turn it is.
-    fn next_endpoint(&mut self, id: ConnId) -> Option<(ClusterId, EndpointId)> {
-        let cluster = self.exchange_mut(id)?.cluster;
+    fn next_endpoint(&mut self, cluster: ClusterId) -> EndpointId {
         let state = &mut self.proxy.clusters[usize::from(cluster.0)];
         let endpoint = EndpointId(state.next);
         state.next = (state.next + 1) % state.endpoints.len() as u16;
-        Some((cluster, endpoint))
+        endpoint
     }
 
     /// A pooled connection that is still good. The one used last is the likeliest to be.
@@ -86,30 +129,20 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             self.timers.disarm(crate::worker::session_timer(id));
             if good {
+                self.counters[Counter::UpstreamReused] += 1;
                 return Some(id);
             }
             self.close_upstream(id);
         }
     }
 
-    /// Opens a connection. Answers the client where that cannot be.
-    fn connect(
-        &mut self,
-        client: ConnId,
-        cluster: ClusterId,
-        endpoint: EndpointId,
-    ) -> Option<ConnId> {
+    /// Opens a connection. Answers the client where there is no way to the endpoint.
+    fn connect(&mut self, client: ConnId, cluster: ClusterId, endpoint: EndpointId) -> Found {
         let config = &self.settings.clusters[usize::from(cluster.0)];
         let port = config.port;
         let state = &self.proxy.clusters[usize::from(cluster.0)];
         if state.open >= config.max_connections {
-            self.fail(
-                client,
-                503,
-                "the cluster is at its limit of connections",
-                LocalReply::Overloaded,
-            );
-            return None;
+            return Found::Full;
         }
         let remote = state.endpoints[usize::from(endpoint.0)].address;
         let lane = &mut self.lanes[usize::from(port.0)];
@@ -123,7 +156,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 "no route to the endpoint",
                 LocalReply::ConnectFailed,
             );
-            return None;
+            return Found::Failed;
         };
         let mac = lane.neighbors.lookup(next_hop);
         if mac.is_none() {
@@ -139,20 +172,16 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         });
         let Some(id) = self.open_connection(port, source, remote, mac, role) else {
             self.counters[Drop::TcpNoConnectionSlot] += 1;
-            self.fail(
-                client,
-                503,
-                "no free connection or port",
-                LocalReply::Overloaded,
-            );
-            return None;
+            // One that ends leaves its own.
+            self.proxy.clusters[usize::from(cluster.0)].line.retry_at = self.now + RETRY;
+            return Found::Full;
         };
         self.proxy.clusters[usize::from(cluster.0)].open += 1;
         self.upstreams += 1;
         if mac.is_none() {
             self.lanes[usize::from(port.0)].waiting.push(id);
         }
-        Some(id)
+        Found::Upstream(id)
     }
 
     /// An exchange is over: its connection goes to the pool, or is closed.
@@ -179,10 +208,13 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         upstream.client = None;
         let (cluster, endpoint) = (upstream.cluster, upstream.endpoint);
         let most = self.settings.clusters[usize::from(cluster.0)].max_idle as usize;
-        let idle = &mut self.proxy.clusters[usize::from(cluster.0)].endpoints
-            [usize::from(endpoint.0)]
-        .idle;
-        if reusable && self.draining.is_none() && idle.len() < most {
+        let ClusterState {
+            endpoints, line, ..
+        } = &mut self.proxy.clusters[usize::from(cluster.0)];
+        let idle = &mut endpoints[usize::from(endpoint.0)].idle;
+        // At the end nobody else will need it but those that wait already.
+        let wanted = self.draining.is_none() || line.waiting() > 0;
+        if reusable && wanted && idle.len() < most {
             upstream.idle_at = Some(idle.len() as u32);
             idle.push(id);
             self.idle += 1;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::client::Step;
+use super::pending::Ticket;
 use super::plan::Plan;
 use super::pump::Pumped;
 use super::response::{BodyStep, HeadStep};
@@ -78,6 +79,8 @@ pub struct Exchange {
     pub cluster: ClusterId,
     /// The connection to the endpoint.
     pub upstream: Option<ConnRef>,
+    /// Its place among those that wait for a connection.
+    pub pending: Option<Ticket>,
     /// What of the request's body is to come.
     pub request: Body,
     /// How far the response is.

@@ -6,6 +6,7 @@ mod plan;
 mod router;
 mod exchange;
 mod connect;
+mod pending;
 mod pump;
 mod response;
 mod outcome;
@@ -22,6 +23,7 @@ use crate::flow_table::ConnId;
 use crate::http1::{Head, HeadLimits, HttpDate};
 use crate::load::{LoadClient, LoadOrigin};
 use crate::settings::{ClusterId, EndpointId, ListenerId, PortId, Settings};
+use pending::Line;
 use saved::Saved;
 
 /// Whose a connection is.
@@ -82,6 +84,8 @@ struct ClusterState {
     /// Connections to all endpoints, idle or not.
     open: u32,
     endpoints: Vec<EndpointState>,
+    /// Requests that wait for a connection.
+    line: Line,
 }
 
 #[derive(Debug)]
@@ -108,6 +112,7 @@ impl Proxy {
                 .map(|cluster| ClusterState {
                     next: 0,
                     open: 0,
+                    line: Line::new(cluster.max_pending),
                     endpoints: cluster
                         .endpoints
                         .iter()

@@ -113,6 +113,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         };
         self.exchanges -= 1;
         self.log_exchange(&exchange, id);
+        self.leave_if_waiting(&exchange);
         self.release_upstream(&exchange, false);
         self.forget_saved(&exchange);
     }

@@ -96,6 +96,7 @@ impl Proxy {
         Plan::Forward(Exchange {
             cluster,
             upstream: None,
+            pending: None,
             request,
             response: ReplyState::Head {
                 scan: HeadScan::new(MessageKind::Response),

@@ -45,6 +45,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let after = match phase {
             Phase::Handshake | Phase::Head => timeouts.request_head,
             Phase::Idle => timeouts.idle,
+            Phase::Pending => timeouts.pending,
             Phase::Connect => timeouts.connect,
             Phase::Request | Phase::Stream => timeouts.stream,
             Phase::Response => timeouts.response,
@@ -94,6 +95,15 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     "the request head did not come in time",
                     LocalReply::HeadTimeout,
                     line,
+                );
+            }
+            Phase::Pending => {
+                self.counters[Timeout::Pending] += 1;
+                self.fail(
+                    id,
+                    503,
+                    "no connection to the cluster became free in time",
+                    LocalReply::Overloaded,
                 );
             }
             Phase::Connect => {

@@ -11,7 +11,10 @@
 //!    when it has several queues.
 //! 4. [`world`]: the worker (or several), its ports and the hosts, run from event to event. Or
 //!    [`chain`]: engines alone, a load client, a proxy and a load origin.
+//!
+//! [`bed`] is not part of that: hosts that cost next to nothing, for measuring the engine.
 
+pub mod bed;
 pub mod chain;
 pub mod client;
 pub mod host;

@@ -76,6 +76,8 @@ pub struct Setup {
     pub cluster_connections: u32,
     /// Idle connections kept for each endpoint.
     pub max_idle: u32,
+    /// Most requests that wait for one.
+    pub max_pending: u32,
     /// How both ports are believed to spread packets over workers.
     pub steering: Steering,
     /// How they do.
@@ -113,6 +115,7 @@ impl Default for Setup {
             origin_buffer: 64 * 1024,
             host_mtu: 1500,
             cluster_connections: 1024,
+            max_pending: 0,
             max_idle: 64,
             steering: Steering::Single,
             spread: Spread::First,
@@ -227,6 +230,7 @@ impl<M: Mover<SimFrame>> World<M> {
                 .map(|n| with_port(pick(ORIGINS, 2 + n), ORIGIN))
                 .collect(),
             max_connections: setup.cluster_connections,
+            max_pending: setup.max_pending,
             max_idle: setup.max_idle,
         }];
         let ring = settings.limits.session_buffer as usize;

@@ -21,8 +21,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     fn keep_house(&mut self) {
         // Every turn: between two looks a few bursts could take the whole reserve.
-        self.pool_low = self.pool.is_low(FrameClass::Small, RESERVE)
-            || self.pool.is_low(FrameClass::Large, RESERVE);
+        self.pool_low = self.is_short_of_frames() || self.pool.is_low(FrameClass::Large, RESERVE);
         if self.now == self.maintained {
             return;
         }
@@ -46,6 +45,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         }
     }
 
+    /// Whether the small frames that are left are for what is received.
+    pub(crate) fn is_short_of_frames(&self) -> bool {
+        self.pool.is_low(FrameClass::Small, RESERVE)
+    }
+
     /// Writes the gauges and the ports' own counters. Not for every turn: devices may be slow to
     /// tell.
     pub fn sample(&mut self) {
@@ -55,6 +59,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         c[Gauge::ClientConnections] = self.clients;
         c[Gauge::UpstreamConnections] = self.upstreams;
         c[Gauge::UpstreamIdle] = self.idle;
+        c[Gauge::Pending] = u64::from(self.pending);
         c[Gauge::HalfOpen] = u64::from(self.half_open);
         c[Gauge::SmallFrames] = u64::from(small.total);
         c[Gauge::SmallFramesFree] = u64::from(small.free);
@@ -97,7 +102,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             return Some(self.now);
         }
         let neighbors = self.lanes.iter().map(|lane| lane.neighbors.next_poll());
-        let deadlines = neighbors.chain([self.timers.next_visit()]);
+        let lines = [self.next_admission()];
+        let deadlines = neighbors.chain([self.timers.next_visit()]).chain(lines);
         deadlines.flatten().min()
     }
 

@@ -42,6 +42,8 @@ const ALARM: Token = Token(usize::MAX - 1);
 pub struct Parts<'a> {
     /// When to begin what; its clock is `clock`.
     pub schedule: Schedule,
+    /// For how long from its start responses are not counted.
+    pub warmup_us: u64,
     /// Connections.
     pub connections: u32,
     /// What is sent.
@@ -118,7 +120,8 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// When the kernel refuses to wait.
-    pub fn run(mut self, schedule: Schedule) -> io::Result<Tally> {
+    pub fn run(mut self, schedule: Schedule, start_us: u64) -> io::Result<Tally> {
+        self.tally.from_us = start_us + self.parts.warmup_us;
         self.parts.schedule = schedule;
         let mut events = Events::with_capacity(1024);
         let mut publish_us = self.parts.clock.now_us();

@@ -127,7 +127,7 @@ fn load_plan(plan: &Plan, port: PortId) -> Result<LoadPlan, String> {
     Ok(LoadPlan {
         port,
         target: plan.url.address,
-        pace: plan.pace,
+        pace: plan.pace.longer_by(plan.warmup_us),
         most_connecting: MOST_CONNECTING,
         opening,
         body,

@@ -25,8 +25,8 @@ use crate::tally::Tally;
 const MS: u64 = 1_000_000;
 /// Time between two looks at the signals, the time of day and the end of the load, in ns.
 const LOOK: u64 = MS;
-/// How long the first connection may take to open beyond the time of the run, in ns: whoever is to be
-/// loaded may be started later.
+/// How long the first connection may take to open beyond the time of the run, and every further one, in ns:
+/// whoever is to be loaded may be started later.
 const PATIENCE: u64 = 20_000 * MS;
 /// How long connections may take to close when the load is over, in ns.
 const CLOSING: u64 = 1_000 * MS;
@@ -42,6 +42,8 @@ pub struct Parts {
     pub rings: Rings,
     /// Least time between the beginnings of two turns under load, in µs.
     pub coalesce_us: u32,
+    /// For how long from the first request responses are not counted, in µs.
+    pub warmup_us: u64,
     /// How long an origin serves; `None`: until a signal.
     pub time: Option<Duration>,
     pub seed: u64,
@@ -58,7 +60,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Ended {
     pub tally: Tally,
-    /// When its first request was due, and when its last exchange had ended, in µs.
+    /// When the first request that counts was due, and when its last exchange had ended, in µs.
     pub start_us: Option<u64>,
     pub end_us: u64,
     index: usize,
@@ -94,8 +96,13 @@ impl Ended {
 /// Where a worker is in its life. Times are the clock's, in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The first connection is awaited.
+    /// Connections are awaited; `open` were so far.
     Starting {
+        until: u64,
+        open: u32,
+    },
+    /// Requests are made that do not count.
+    Warming {
         until: u64,
     },
     /// Requests are made, or answered.
@@ -129,6 +136,8 @@ pub struct Running {
     is_client: bool,
     /// How long an exchange may take, in ns.
     patience: u64,
+    /// For how long responses are not counted, in µs.
+    warmup_us: u64,
     /// How long an origin serves, in ns.
     serves: u64,
     signals: Signals,
@@ -164,6 +173,11 @@ impl Running {
         });
         let now = parts.clock.now_ns();
         let is_client = load.is_some();
+        let mut tally = Tally::new();
+        if parts.warmup_us > 0 {
+            // Known when it begins.
+            tally.from_us = u64::MAX;
+        }
         let engine = EngineParts {
             settings: parts.settings,
             ports: ports?,
@@ -180,7 +194,9 @@ impl Running {
             pacer: Pacer::new(parts.coalesce_us),
             phase: Phase::Starting {
                 until: now + wanted.unwrap_or(0) + PATIENCE,
+                open: 0,
             },
+            warmup_us: parts.warmup_us,
             index: parts.index,
             is_client,
             patience,
@@ -191,7 +207,7 @@ impl Running {
             member: parts.member,
             board: parts.board,
             progress: u64::from(parts.progress_s) * 1000 * MS,
-            tally: Tally::new(),
+            tally,
             end_us: 0,
             before: Counters::default(),
             counted: Counters::default(),
@@ -241,8 +257,9 @@ impl Running {
                 self.board.publish(self.index, &self.tally);
             }
         }
+        let start = self.worker.load_status().start_us;
         Ended {
-            start_us: self.worker.load_status().start_us,
+            start_us: start.map(|us| us + self.warmup_us),
             end_us: self.end_us,
             tally: self.tally,
             index: self.index,
@@ -259,18 +276,35 @@ impl Running {
     fn next_phase(&mut self, status: &LoadStatus, now: u64) -> Phase {
         let asked = self.signals.shutdown_requested() || self.member.any_failed();
         match self.phase {
-            Phase::Starting { .. } | Phase::Loading { .. } if asked => self.stop(now),
+            Phase::Starting { .. } | Phase::Warming { .. } | Phase::Loading { .. } if asked => {
+                self.stop(now)
+            }
             // Without requests to make, the others' end is this worker's.
             Phase::Starting { .. } if !self.is_client => {
                 self.begin();
                 let until = now + self.serves;
                 Phase::Loading { until }
             }
-            Phase::Starting { .. } if status.start_us.is_some() => {
+            Phase::Starting { until, open } => {
+                if let Some(start_us) = status.start_us {
+                    self.tally.from_us = start_us + self.warmup_us;
+                    let until = self.tally.from_us * 1000;
+                    Phase::Warming { until }
+                } else if status.open > open {
+                    let (until, open) = (until.max(now + PATIENCE), status.open);
+                    Phase::Starting { until, open }
+                } else if now >= until {
+                    self.stop(now)
+                } else {
+                    self.phase
+                }
+            }
+            Phase::Warming { until } if now >= until => {
                 self.begin();
                 Phase::Loading { until: u64::MAX }
             }
-            Phase::Starting { until } | Phase::Loading { until } if now >= until => self.stop(now),
+            Phase::Warming { .. } if status.over => self.stop(now),
+            Phase::Loading { until } if now >= until => self.stop(now),
             Phase::Loading { .. } if status.over => self.stop(now),
             Phase::Finishing { until } if status.in_flight == 0 || now >= until => {
                 self.member.done();

@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use dataplane::port::{
-    MAX_HEADER, Piece, Port, PortCaps, PortStats, RxBurst, RxChecksum, RxPacket, TxError, TxHeader,
+use crate::port::{
+    Frame, MAX_HEADER, Piece, Port, PortCaps, PortStats, RxBurst, RxChecksum, RxPacket, TxError,
+    TxHeader,
 };
-
-use super::frames::BedFrame;
 
 /// Packets of a burst.
 const BURST: usize = 32;
@@ -30,25 +29,25 @@ pub struct Sent {
 
 /// What the device has in its queues.
 #[derive(Debug)]
-pub struct Device {
+pub struct Device<F> {
     /// Packets that wait to be received, each in its frames.
-    pub arrived: VecDeque<Vec<BedFrame>>,
+    pub arrived: VecDeque<Vec<F>>,
     /// Packets that were sent.
     pub sent: Vec<Sent>,
     /// Their payload: frame, first byte, length.
-    pub frames: Vec<(BedFrame, usize, usize)>,
+    pub frames: Vec<(F, usize, usize)>,
     /// Vectors to be used again.
-    pub spare: Vec<Vec<BedFrame>>,
+    pub spare: Vec<Vec<F>>,
 }
 
 /// A port on a [`Device`] that its other end shares.
 #[derive(Debug)]
-pub struct BedPort {
+pub struct BedPort<F> {
     caps: PortCaps,
-    device: Rc<RefCell<Device>>,
+    device: Rc<RefCell<Device<F>>>,
 }
 
-impl BedPort {
+impl<F> BedPort<F> {
     /// A port that completes checksums and cuts segments, and verifies what it receives.
     pub fn new(mac: [u8; 6]) -> Self {
         Self {
@@ -71,29 +70,26 @@ impl BedPort {
     }
 
     /// The other end.
-    pub fn device(&self) -> Rc<RefCell<Device>> {
+    pub fn device(&self) -> Rc<RefCell<Device<F>>> {
         Rc::clone(&self.device)
     }
 }
 
-impl Port for BedPort {
-    type Frame = BedFrame;
+impl<F: Frame> Port for BedPort<F> {
+    type Frame = F;
 
     fn caps(&self) -> &PortCaps {
         &self.caps
     }
 
-    fn rx_burst(&mut self, burst: &mut RxBurst<BedFrame>) -> usize {
+    fn rx_burst(&mut self, burst: &mut RxBurst<F>) -> usize {
         let mut device = self.device.borrow_mut();
         for count in 0..BURST {
             let Some(mut frames) = device.arrived.pop_front() else {
                 return count;
             };
             burst.packets.push(RxPacket {
-                len: frames
-                    .iter()
-                    .map(|frame| dataplane::port::Frame::data(frame).len() as u32)
-                    .sum(),
+                len: frames.iter().map(|frame| frame.data().len() as u32).sum(),
                 frames: frames.len() as u16,
                 checksum: RxChecksum::Good,
             });
@@ -110,8 +106,11 @@ impl Port for BedPort {
     fn tx_push<'f>(
         &mut self,
         header: &TxHeader<'_>,
-        payload: impl Iterator<Item = Piece<'f, BedFrame>>,
-    ) -> Result<(), TxError> {
+        payload: impl Iterator<Item = Piece<'f, F>>,
+    ) -> Result<(), TxError>
+    where
+        F: 'f,
+    {
         let mut device = self.device.borrow_mut();
         if device.sent.len() == QUEUE {
             return Err(TxError::Full);

@@ -3,7 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use dataplane::port::{Frame, FrameClass, FramePool, PoolLevel};
+use crate::port::{Frame, FrameClass, FramePool, PoolLevel};
+
+/// A frame of any pool that holds `bytes`.
+pub(super) fn filled<L: FramePool>(pool: &mut L, class: FrameClass, bytes: &[u8]) -> L::Frame {
+    let mut frame = pool.alloc(class).expect("the pool has frames enough");
+    let room = frame.room_mut().expect("a new frame has one owner");
+    room[..bytes.len()].copy_from_slice(bytes);
+    frame.set_len(bytes.len());
+    frame
+}
 
 /// Bytes of a small frame.
 pub const SMALL: usize = 2048;
@@ -77,15 +86,6 @@ impl BedPool {
             shelf
         };
         Self([shelf(small, SMALL), shelf(large, LARGE)])
-    }
-
-    /// A frame that holds `bytes`.
-    pub fn filled(&mut self, class: FrameClass, bytes: &[u8]) -> BedFrame {
-        let mut frame = self.alloc(class).expect("the pool has frames enough");
-        let room = frame.room_mut().expect("a new frame has one owner");
-        room[..bytes.len()].copy_from_slice(bytes);
-        frame.set_len(bytes.len());
-        frame
     }
 
     fn shelf(&self, class: FrameClass) -> &Shelf {

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use dataplane::port::{Frame, FrameClass};
+use crate::port::{Frame, FrameClass, FramePool};
 
-use super::frames::{BedFrame, BedPool, LARGE, SMALL};
+use super::frames::{LARGE, SMALL, filled};
+use super::network::{Network, Passing};
 use super::port::{Device, Sent};
 
 const SYN: u8 = 0x02;
@@ -37,6 +38,10 @@ struct Flow {
     owes: bool,
 }
 
+fn is_ipv4(packet: &Sent) -> bool {
+    packet.header[12..14] == [8, 0]
+}
+
 /// The hosts at one port of the worker.
 #[derive(Debug)]
 pub struct Hosts {
@@ -54,6 +59,8 @@ pub struct Hosts {
     pub idle: VecDeque<usize>,
     /// Clients: responses received whole.
     pub done: u64,
+    /// Segments that had come before.
+    pub repeats: u64,
 }
 
 impl Hosts {
@@ -69,16 +76,17 @@ impl Hosts {
             merged,
             idle: VecDeque::new(),
             done: 0,
+            repeats: 0,
         }
     }
 
     /// Opens a connection.
-    pub fn connect(
+    pub fn connect<L: FramePool>(
         &mut self,
         here: Address,
         there: Address,
-        device: &mut Device,
-        pool: &mut BedPool,
+        device: &mut Device<L::Frame>,
+        pool: &mut L,
     ) {
         let flow = self.add(here, there);
         self.segment(flow, SYN, &[], device, pool);
@@ -86,13 +94,24 @@ impl Hosts {
     }
 
     /// Sends a request over an idle connection.
-    pub fn request(&mut self, flow: usize, bytes: &[u8], device: &mut Device, pool: &mut BedPool) {
+    pub fn request<L: FramePool>(
+        &mut self,
+        flow: usize,
+        bytes: &[u8],
+        device: &mut Device<L::Frame>,
+        pool: &mut L,
+    ) {
         self.flows[flow].missing = None;
         self.segment(flow, ACK | PSH, bytes, device, pool);
     }
 
     /// Sends a bare acknowledgement over a connection.
-    pub fn acknowledge(&mut self, flow: usize, device: &mut Device, pool: &mut BedPool) {
+    pub fn acknowledge<L: FramePool>(
+        &mut self,
+        flow: usize,
+        device: &mut Device<L::Frame>,
+        pool: &mut L,
+    ) {
         self.segment(flow, ACK, &[], device, pool);
     }
 
@@ -119,19 +138,49 @@ impl Hosts {
         all.map(|flow| format!("{flow:?}")).collect()
     }
 
-    /// Takes in everything the worker has sent, and answers.
-    pub fn answer(&mut self, device: &mut Device, pool: &mut BedPool) {
+    /// Takes in everything the worker has sent, and answers. With `elsewhere`, which bed of the network
+    /// this is and which port, what is for the hosts of other beds goes there.
+    pub fn answer<L: FramePool>(
+        &mut self,
+        elsewhere: Option<(&Network, usize, usize)>,
+        device: &mut Device<L::Frame>,
+        pool: &mut L,
+    ) {
         let sent = std::mem::take(&mut device.sent);
         let mut frames = std::mem::take(&mut device.frames);
         let mut pieces = frames.drain(..);
         for packet in &sent {
             let payload: Vec<_> = pieces.by_ref().take(packet.pieces).collect();
-            self.take(packet, &payload, device, pool);
+            let bytes = || {
+                let mut bytes = Vec::with_capacity(packet.payload);
+                for (frame, offset, len) in &payload {
+                    bytes.extend_from_slice(&frame.data()[*offset..offset + len]);
+                }
+                bytes
+            };
+            if let Some((network, me, side)) = elsewhere
+                && is_ipv4(packet)
+                && network.bed_of(side, packet) != me
+            {
+                let passing = Passing {
+                    side,
+                    packet: *packet,
+                    payload: bytes(),
+                };
+                network.pass(network.bed_of(side, packet), passing);
+                continue;
+            }
+            self.take(packet, bytes, device, pool);
         }
         drop(pieces);
         device.frames = frames;
         device.sent = sent;
         device.sent.clear();
+        self.acknowledge_all(device, pool);
+    }
+
+    /// Acknowledges what came.
+    fn acknowledge_all<L: FramePool>(&mut self, device: &mut Device<L::Frame>, pool: &mut L) {
         for flow in std::mem::take(&mut self.owing) {
             if std::mem::take(&mut self.flows[flow].owes) {
                 self.segment(flow, ACK, &[], device, pool);
@@ -139,14 +188,25 @@ impl Hosts {
         }
     }
 
-    fn take(
+    /// Takes in a packet that the worker of another bed sent.
+    pub(super) fn arrive<L: FramePool>(
+        &mut self,
+        passing: &Passing,
+        device: &mut Device<L::Frame>,
+        pool: &mut L,
+    ) {
+        self.take(&passing.packet, || passing.payload.clone(), device, pool);
+        self.acknowledge_all(device, pool);
+    }
+
+    fn take<L: FramePool>(
         &mut self,
         packet: &Sent,
-        payload: &[(BedFrame, usize, usize)],
-        device: &mut Device,
-        pool: &mut BedPool,
+        bytes: impl Fn() -> Vec<u8>,
+        device: &mut Device<L::Frame>,
+        pool: &mut L,
     ) {
-        if packet.header[12..14] != [8, 0] {
+        if !is_ipv4(packet) {
             return; // It says where it is, by ARP.
         }
         let ip = &packet.header[14..];
@@ -183,18 +243,14 @@ impl Hosts {
         if packet.payload == 0 {
             return self.send_on(flow, device, pool);
         }
-        assert_eq!(
-            seq, self.flows[flow].expect,
-            "nothing is lost or sent twice"
-        );
+        let behind = self.flows[flow].expect.wrapping_sub(seq);
+        assert!(behind < 1 << 31, "nothing is lost");
+        if behind > 0 {
+            // A worker that nobody answered for long sends again.
+            self.repeats += 1;
+            return;
+        }
         self.flows[flow].expect = seq.wrapping_add(packet.payload as u32);
-        let bytes = || {
-            let mut bytes = Vec::new();
-            for (frame, offset, len) in payload {
-                bytes.extend_from_slice(&frame.data()[*offset..offset + len]);
-            }
-            bytes
-        };
         if !self.response.is_empty() {
             assert!(bytes().ends_with(b"\r\n\r\n"), "a request comes whole");
             self.flows[flow].left = self.response.len();
@@ -227,7 +283,7 @@ impl Hosts {
     }
 
     /// Sends what is left of a response, as far as the window goes.
-    fn send_on(&mut self, flow: usize, device: &mut Device, pool: &mut BedPool) {
+    fn send_on<L: FramePool>(&mut self, flow: usize, device: &mut Device<L::Frame>, pool: &mut L) {
         let most = if self.merged { 65_000 } else { MSS };
         let response = std::mem::take(&mut self.response);
         while self.flows[flow].left > 0 {
@@ -247,24 +303,38 @@ impl Hosts {
     }
 
     /// Sends `payload` in a packet.
-    fn segment(
+    fn segment<L: FramePool>(
         &mut self,
         flow: usize,
         flags: u8,
         payload: &[u8],
-        device: &mut Device,
-        pool: &mut BedPool,
+        device: &mut Device<L::Frame>,
+        pool: &mut L,
     ) {
         let bytes = self.packet(flow, flags, payload);
         self.flows[flow].send = self.flows[flow].send.wrapping_add(payload.len() as u32);
         let mut frames = device.spare.pop().unwrap_or_default();
         let (first, others) = bytes.split_at(bytes.len().min(SMALL));
-        frames.push(pool.filled(FrameClass::Small, first));
+        frames.push(filled(pool, FrameClass::Small, first));
         let others = others.chunks(LARGE);
-        frames.extend(others.map(|part| pool.filled(FrameClass::Large, part)));
+        frames.extend(others.map(|part| filled(pool, FrameClass::Large, part)));
         device.arrived.push_back(frames);
         // What is sent acknowledges what came.
         self.flows[flow].owes = false;
+    }
+
+    /// Makes the packets of a response, or of a request that is `bytes`, and throws them away: what a
+    /// host does, without a worker.
+    pub fn waste<L: FramePool>(&self, bytes: &[u8], pool: &mut L) {
+        let bytes = if self.response.is_empty() {
+            bytes
+        } else {
+            &self.response
+        };
+        for payload in bytes.chunks(MSS) {
+            let packet = self.packet(0, ACK, payload);
+            drop(filled(pool, FrameClass::Small, &packet));
+        }
     }
 
     fn packet(&self, flow: usize, flags: u8, payload: &[u8]) -> Vec<u8> {

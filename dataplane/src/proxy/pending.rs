@@ -1,0 +1,187 @@
+//! Requests that wait for a connection to an endpoint, when their cluster has as many as it may or none
+//! can be opened: first come, first served.
+//!
+//! Whoever waits may leave at any time, so a place in the line is a ticket that its exchange holds; what
+//! stays behind in the line is passed over, and cleared away when it is more than half of it.
+
+use std::collections::VecDeque;
+
+use super::connect::Found;
+use super::{Body, Exchange, Phase};
+use crate::conn::ConnRef;
+use crate::counters::{Counter, LocalReply};
+use crate::flow_table::ConnId;
+use crate::mover::Mover;
+use crate::port::{FramePool, Port};
+use crate::settings::ClusterId;
+use crate::worker::Worker;
+
+/// Places that may be empty before anybody looks.
+const SLACK: usize = 64;
+
+/// A place in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u32);
+
+/// Those that wait for a cluster's connections.
+#[derive(Debug, Default)]
+pub struct Line {
+    places: VecDeque<(ConnRef, Ticket)>,
+    /// How many of the places are somebody's.
+    waiting: u32,
+    next: u32,
+    /// When a connection may be tried to open again, in ms, after there was no slot or port for one.
+    pub(super) retry_at: u64,
+}
+
+impl Line {
+    /// A line with room for `most` before it grows.
+    pub(super) fn new(most: u32) -> Self {
+        Self {
+            places: VecDeque::with_capacity(most.min(4096) as usize),
+            ..Self::default()
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
+    fn join(&mut self, client: ConnRef) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.places.push_back((client, ticket));
+        self.waiting += 1;
+        ticket
+    }
+}
+
+impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
+    /// The request whose head is `head` waits, if the line is not too long; otherwise it is answered.
+    pub(super) fn wait_in_line(&mut self, id: ConnId, cluster: ClusterId, head: &[u8]) {
+        let most = self.settings.clusters[usize::from(cluster.0)].max_pending;
+        let line = &mut self.proxy.clusters[usize::from(cluster.0)].line;
+        if line.waiting >= most {
+            self.fail(
+                id,
+                503,
+                "the cluster is at its limit of connections",
+                LocalReply::Overloaded,
+            );
+            return;
+        }
+        let ticket = line.join(self.conns.reference(id));
+        self.pending += 1;
+        self.counters[Counter::Pended] += 1;
+        let saved = match self.exchange_mut(id).map(|exchange| exchange.saved) {
+            Some(Some(saved)) => saved,
+            _ => self.proxy.saved.keep(head),
+        };
+        if let Some(exchange) = self.exchange_mut(id) {
+            exchange.pending = Some(ticket);
+            exchange.saved = Some(saved);
+        }
+        self.set_phase(id, Phase::Pending, true);
+    }
+
+    /// Sends requests that waited, as far as there are connections now.
+    pub(crate) fn admit(&mut self) {
+        if self.pending == 0 {
+            return;
+        }
+        for cluster in 0..self.proxy.clusters.len() {
+            while let Some(id) = self.first_in_line(cluster) {
+                let cluster = ClusterId(cluster as u16);
+                let line = &self.proxy.clusters[usize::from(cluster.0)].line;
+                let may_open = self.now >= line.retry_at;
+                match self.find_upstream(id, cluster, may_open) {
+                    Found::Full => break,
+                    // It has been answered, and has left.
+                    Found::Failed => {}
+                    Found::Upstream(upstream) => {
+                        self.found();
+                        self.send_waiting(id, upstream);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When a connection may be tried to open again for those that wait, in ms; `None` if they wait for
+    /// others' connections only.
+    pub(crate) fn next_admission(&self) -> Option<u64> {
+        if self.pending == 0 {
+            return None;
+        }
+        let lines = self.proxy.clusters.iter().map(|cluster| &cluster.line);
+        let stuck = lines.filter(|line| line.waiting > 0 && line.retry_at > self.now);
+        stuck.map(|line| line.retry_at).min()
+    }
+
+    /// The client that waits longest for `cluster`.
+    fn first_in_line(&mut self, cluster: usize) -> Option<ConnId> {
+        loop {
+            let line = &self.proxy.clusters[cluster].line;
+            let &(client, ticket) = line.places.front()?;
+            let holds = self.conns.resolve(client).is_some()
+                && self
+                    .exchange_mut(client.id)
+                    .is_some_and(|exchange| exchange.pending == Some(ticket));
+            if holds {
+                return Some(client.id);
+            }
+            let _ = self.proxy.clusters[cluster].line.places.pop_front();
+        }
+    }
+
+    fn send_waiting(&mut self, id: ConnId, upstream: ConnId) {
+        let Some(exchange) = self.exchange_mut(id) else {
+            return;
+        };
+        let (cluster, ticket) = (exchange.cluster, exchange.pending.take());
+        let Some(saved) = exchange.saved else {
+            return;
+        };
+        // With a body, which goes over only once, it was kept for this.
+        let once = !matches!(exchange.request, Body::Done);
+        if once {
+            exchange.saved = None;
+        }
+        self.leave_line(cluster, ticket);
+        let mut out = std::mem::take(&mut self.proxy.out);
+        out.clear();
+        out.extend_from_slice(self.proxy.saved.bytes(saved));
+        if once {
+            self.proxy.saved.forget(saved);
+        }
+        self.start_upstream(id, upstream, &out);
+        self.proxy.out = out;
+        self.list_session(id);
+    }
+
+    /// An exchange is over that may have waited.
+    pub(super) fn leave_if_waiting(&mut self, exchange: &Exchange) {
+        self.leave_line(exchange.cluster, exchange.pending);
+    }
+
+    fn leave_line(&mut self, cluster: ClusterId, ticket: Option<Ticket>) {
+        if ticket.is_none() {
+            return;
+        }
+        self.pending -= 1;
+        let line = &mut self.proxy.clusters[usize::from(cluster.0)].line;
+        line.waiting -= 1;
+        if line.places.len() <= 2 * line.waiting as usize + SLACK {
+            return;
+        }
+        let mut places = std::mem::take(&mut line.places);
+        places.retain(|&(client, ticket)| {
+            self.conns.resolve(client).is_some()
+                && self
+                    .exchange_mut(client.id)
+                    .is_some_and(|exchange| exchange.pending == Some(ticket))
+        });
+        self.proxy.clusters[usize::from(cluster.0)].line.places = places;
+    }
+}
