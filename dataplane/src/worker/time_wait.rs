@@ -212,6 +212,8 @@ mod tests {
         let worker = &world.worker;
         assert_eq!(worker.conns.open(), 0);
         assert!(worker.flows.is_empty());
+        // TIME-WAIT ends in silence.
+        assert_eq!(worker.counters()[Counter::ResetsSent], 0);
         assert_eq!(worker.time_waits.oldest(), None);
         assert!((0..2 * MOST).all(|timer| worker.timers.deadline(TimerId(timer)).is_none()));
     }
