@@ -53,6 +53,7 @@ fn engine(pool: &HeapPool, max_idle: u32, mover: AnyMover<HeapFrame>) -> Engine 
             port: PortId(2),
             endpoints: vec![target],
             max_connections: 16,
+            max_pending: 0,
             max_idle,
         }],
         origins: vec![OriginListener {
