@@ -3,7 +3,7 @@
 mod sim_common;
 
 use dataplane::counters::{Counter, Counters, Drop, Gauge, LocalReply, Timeout};
-use dataplane::sim::client::{Answer, Exchange, Plan};
+use dataplane::sim::client::{Answer, Exchange, Pace, Plan};
 use dataplane::sim::{Setup, World};
 use sim_common::{AnyWorld, SECOND, assert_settles, assert_whole, movers};
 
@@ -165,4 +165,37 @@ fn a_long_run_of_taken_ports_keeps_nobody_out() {
     let counters = world.worker.counters();
     assert_nobody_refused(counters, "a long run");
     assert_eq!(counters[Counter::Connected], OPEN + HOSTS * EACH);
+}
+
+/// A table full of connections in use refuses whoever comes, and takes nothing away.
+#[test]
+fn connections_in_use_are_never_evicted() {
+    const SLOW: u64 = 32;
+    let mut setup = small();
+    setup.cluster_connections = SLOW as u32;
+    let [_, mover] = movers();
+    let mut world = World::new(setup, mover);
+    let slow = Plan {
+        exchanges: vec![Exchange::get(100_000)],
+        read: Pace {
+            bytes: 1000,
+            every_us: 20_000,
+        },
+        ..Plan::default()
+    };
+    let _ = world.add_client(4 * 1024, vec![slow; SLOW as usize]);
+    let mut others = short(100, 1_000);
+    for other in &mut others {
+        other.start_us += SECOND / 2;
+    }
+    let _ = world.add_client(4 * 1024, others);
+    world.run_for(SECOND);
+    let counters = world.worker.counters();
+    assert_eq!(world.worker.connections(), 64);
+    assert!(counters[Drop::TcpNoConnectionSlot] >= 100);
+    assert_eq!(counters[Counter::TimeWaitsEvicted], 0);
+    let _ = world.run_until(60 * SECOND, World::finished);
+    assert_whole(&world, "all in use");
+    assert_eq!(world.worker.counters()[Counter::ResetsSent], 0);
+    assert_settles(&mut world, "all in use");
 }
