@@ -54,6 +54,9 @@ pub struct Conn {
     pub remote_isn: Option<u32>,
     /// Our initial sequence number, once our SYN was sent.
     pub local_isn: Option<u32>,
+    /// The least initial sequence number of ours that will do, while our SYN is to be sent over the port of
+    /// a connection that was in TIME-WAIT.
+    pub least_isn: Option<u32>,
     /// The window field of the newest acknowledgement.
     pub last_window: u16,
     /// What the peer has sent.
@@ -116,6 +119,7 @@ impl Conn {
             peer_mac: None,
             remote_isn: None,
             local_isn: None,
+            least_isn: None,
             last_window: 0,
             recv: RecvQueue::default(),
             send: SendQueue::default(),
@@ -159,6 +163,7 @@ impl Conn {
         self.peer_mac = None;
         self.remote_isn = None;
         self.local_isn = None;
+        self.least_isn = None;
         self.last_window = 0;
         self.recovery = Recovery::default();
         self.withheld = 0;

@@ -133,6 +133,7 @@ family! {
         Retries = "retries", "Requests sent once more because the pooled connection proved dead.";
         Retransmissions = "retransmissions", "TCP segments sent more than once.";
         WindowsOpened = "windows_opened", "Times a receive window was opened, each by a large packet's worth.";
+        TimeWaitsEvicted = "time_waits_evicted", "Connections forgotten before TIME-WAIT was over, because a new one needed the slot or the TCP port.";
         ResetsReceived = "resets_received", "Connections ended by a RST of the peer.";
         ResetsSent = "resets_sent", "RST segments sent.";
         MoverJobs = "mover_jobs", "Copy jobs given to the mover.";

@@ -18,6 +18,8 @@ use crate::tcp::{RingSource, Stack};
 use crate::team::{Seat, Team};
 use crate::timer_wheel::{TimerId, TimerWheel};
 use account::Account;
+use open::OwnPorts;
+use time_wait::TimeWaits;
 
 mod account;
 mod egress;
@@ -26,6 +28,7 @@ mod maintain;
 mod neighbors;
 mod open;
 mod receive;
+mod time_wait;
 mod windows;
 
 pub use account::Ticks;
@@ -111,7 +114,11 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) conns: ConnTable,
     pub(crate) flows: FlowTable,
     pub(crate) timers: TimerWheel,
+    /// Connections that only wait out TIME-WAIT.
+    time_waits: TimeWaits,
     pub(crate) rings: Box<dyn RingSource>,
+    /// Where connections of its own begin.
+    own_ports: OwnPorts,
     pub(crate) proxy: Proxy,
     /// The load client and the load origin, if it is one.
     pub(crate) load: Load<P::Frame>,
@@ -220,7 +227,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             })
             .collect();
         Self {
-            proxy: Proxy::new(&settings, parts.seed),
+            own_ports: OwnPorts::new(parts.seed),
+            proxy: Proxy::new(&settings),
             load: Load::new(&settings),
             me,
             lanes,
@@ -232,6 +240,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             conns: ConnTable::new(most),
             flows: FlowTable::new(most, parts.seed),
             timers: TimerWheel::new(most * 2, now),
+            time_waits: TimeWaits::new(most),
             rings: parts.rings,
             sessions: Vec::with_capacity(most),
             spare: Vec::with_capacity(most),

@@ -49,6 +49,11 @@ enum State {
 }
 
 impl LoadClient {
+    /// Nothing more is wanted from it.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing)
+    }
+
     pub(super) fn new(now_us: u64) -> Self {
         Self {
             state: State::Connecting,

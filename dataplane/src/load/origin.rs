@@ -53,6 +53,11 @@ impl LoadOrigin {
         }
     }
 
+    /// Whether it has said all it had to say.
+    pub(crate) fn is_lingering(&self) -> bool {
+        matches!(self.state, State::Lingering)
+    }
+
     /// Whether it waits for a request.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(&self.state, State::Request { reader } if reader.asked().is_none())

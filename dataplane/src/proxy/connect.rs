@@ -197,6 +197,10 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             && conn.socket().state() == tcp::State::Established
             && conn.recv.available() == 0
             && conn.ending == Ending::Open;
+        // The endpoint has said that it closes: it may go first, so that TIME-WAIT is its to hold.
+        let parts = !exchange.upstream_persists
+            && conn.socket().state() == tcp::State::Established
+            && conn.ending == Ending::Open;
         let id = reference.id;
         let Role::Upstream(upstream) = &mut conn.role else {
             return;
@@ -216,6 +220,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             self.idle += 1;
             self.restore_window(id);
             self.arm_session(id, self.settings.timeouts.upstream_idle);
+        } else if whole && parts {
+            self.arm_session(id, super::timeouts::PARTING);
+            self.list_session(id);
         } else if whole {
             self.close_upstream(id);
         } else {

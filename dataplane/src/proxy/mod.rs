@@ -29,7 +29,7 @@ use saved::Saved;
 /// Whose a connection is.
 #[derive(Debug)]
 pub enum Role {
-    /// Nobody's: the slot is free.
+    /// Nobody's: the slot is free, or what is in it only waits out TIME-WAIT.
     Free,
     /// A client's.
     Client(Client),
@@ -75,8 +75,6 @@ pub struct Proxy {
     pub(crate) date: HttpDate,
     /// Finished exchanges for the access log.
     pub(crate) finished: Vec<AccessEntry>,
-    /// The own port that a connection was last made from.
-    pub(crate) next_port: u16,
 }
 
 #[derive(Debug)]
@@ -101,7 +99,7 @@ struct EndpointState {
 
 impl Proxy {
     /// The proxy that `settings` describe.
-    pub fn new(settings: &Settings, seed: u64) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         let limits = HeadLimits::from(&settings.limits);
         let listeners = settings.listeners.iter().enumerate();
         Self {
@@ -133,7 +131,6 @@ impl Proxy {
             saved: Saved::default(),
             date: HttpDate::default(),
             finished: Vec::new(),
-            next_port: seed as u16,
         }
     }
 

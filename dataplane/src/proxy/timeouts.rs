@@ -11,6 +11,9 @@ use crate::worker::{Worker, session_timer};
 /// How long a connection that we have closed may take to end, in ms.
 pub(super) const LINGER: u32 = 10_000;
 
+/// How long an endpoint may take to close a connection of which it has said that it will, in ms.
+pub(super) const PARTING: u32 = 1_000;
+
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     /// Fires the session's timer `after` ms from now; 0 is never.
     pub(crate) fn arm_session(&mut self, id: ConnId, after: u32) {
@@ -65,7 +68,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     return;
                 }
                 if self.conns[id].ending == Ending::Open {
-                    self.counters[Timeout::UpstreamIdle] += 1;
+                    // One that is not in the pool waits for its endpoint to close it.
+                    self.counters[Timeout::UpstreamIdle] += u64::from(upstream.idle_at.is_some());
                     self.close_upstream(id);
                 } else {
                     self.abort(id);

@@ -47,6 +47,8 @@ pub struct Origin {
     pub most_requests: u32,
     /// It closes connections that have been idle for so long, in µs. 0: never.
     pub idle_us: u64,
+    /// How long it takes to close a connection after the last response, in µs.
+    pub parting_us: u64,
     /// Nobody listens: connections are refused with RST.
     pub refuses: bool,
     /// It resets all its connections at the next chance.
@@ -71,6 +73,7 @@ impl Origin {
             connections: Vec::new(),
             most_requests: 0,
             idle_us: 0,
+            parting_us: 0,
             refuses: false,
             reset_all: false,
             date: None,
@@ -130,7 +133,7 @@ impl Origin {
             moved = true;
         }
         for connection in &mut self.connections {
-            match connection.run(net, self.most_requests, self.date) {
+            match connection.run(net, self.most_requests, self.parting_us, self.date) {
                 Ok((some, served)) => {
                     moved |= some;
                     self.served += served;
@@ -139,6 +142,12 @@ impl Origin {
                     self.complaints.push(error);
                     net.tcp(connection.socket).abort();
                     moved = true;
+                }
+            }
+            if connection.then == Then::Close {
+                let until = connection.touched + self.parting_us;
+                if until > net.now {
+                    wake = wake.min(until);
                 }
             }
             if self.idle_us != 0 && connection.idle() {
@@ -204,6 +213,7 @@ impl Connection {
         &mut self,
         net: &mut Net<'_>,
         most: u32,
+        parting_us: u64,
         date: Option<&str>,
     ) -> Result<(bool, u64), String> {
         let now = net.now;
@@ -249,6 +259,7 @@ impl Connection {
         } else {
             match self.then {
                 Then::Go => {}
+                Then::Close if now < self.touched + parting_us => {}
                 Then::Close => socket.close(),
                 Then::Abort if socket.send_queue() == 0 => socket.abort(),
                 Then::Abort => {}

@@ -8,6 +8,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpCidr};
 
 use super::phantom::PhantomDevice;
+use crate::conn::Conn;
 use crate::port::PortCaps;
 use crate::settings::PortSettings;
 
@@ -109,6 +110,18 @@ impl Stack {
     ) -> Result<(), tcp::ConnectError> {
         socket.set_ack_delay(Some(ACK_DELAY));
         socket.connect(self.iface.context(), remote, local)
+    }
+
+    /// Starts a connection anew whose SYN was taken from TCP but not sent: with another initial sequence
+    /// number.
+    pub fn start_over(&mut self, conn: &mut Conn) {
+        let Some(key) = conn.key else {
+            return;
+        };
+        conn.socket_mut().abort();
+        let socket = conn.set.get_mut(conn.handle);
+        let started = self.connect(socket, key.local(), key.remote());
+        debug_assert!(started.is_ok(), "as before: {started:?}");
     }
 }
 

@@ -136,6 +136,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     self.counters[Counter::Connected] += 1;
                 }
             }
+            tcp::State::TimeWait => self.enter_time_wait(id, due),
             _ => {}
         }
         let conn = &mut self.conns[id];

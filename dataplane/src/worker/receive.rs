@@ -220,10 +220,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         if self.pool_low {
             return Err(Drop::TcpPoolLow);
         }
-        let id = self
-            .conns
-            .take(|| self.rings.pair())
-            .ok_or(Drop::TcpNoConnectionSlot)?;
+        let id = self.take_slot().ok_or(Drop::TcpNoConnectionSlot)?;
         if self.flows.insert(segment.key, id).is_err() {
             self.conns.give_back(id);
             return Err(Drop::TcpNoConnectionSlot);
@@ -327,7 +324,15 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         } else if let Some(id) = id {
             let conn = &mut self.conns[id];
             if headers.syn() {
-                conn.local_isn = Some(headers.seq());
+                let isn = headers.seq();
+                if conn
+                    .least_isn
+                    .is_some_and(|least| (isn.wrapping_sub(least) as i32) < 0)
+                {
+                    // It is not sent; TCP draws another one when it is next asked.
+                    return lane.stack.start_over(conn);
+                }
+                conn.local_isn = Some(isn);
             }
             if payload_len == 0 {
                 headers.send(&mut lane.port, emitted, std::iter::empty())
@@ -359,6 +364,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     /// Forgets a connection: its flow, its timers, its frames.
     pub(crate) fn end_connection(&mut self, id: ConnId) {
         self.session_ended(id);
+        self.time_waits.remove(id);
         let conn = &mut self.conns[id];
         if conn.half_open {
             self.half_open -= 1;
