@@ -25,6 +25,7 @@
 # the kernel's account: of minivoy's core the busy share counts that its log states.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$ROOT/scripts/proxy.sh"
+source "$ROOT/scripts/wire-lab.sh"
 source "$ROOT/scripts/bench/proxies.sh"
 source "$ROOT/scripts/bench/labs.sh"
 
@@ -60,7 +61,7 @@ rows_of() {
         veth:1) echo "16384:1000 12700000:100" ;;
         generator:) echo "1024:1000 16384:100 16384:500 16384:1000 16384:2500" ;;
         generator:1) echo "16384:1000" ;;
-        wire:) echo "1024:100 1024:1000 16384:100 16384:1000 16384:10000 12700000:1 12700000:100" ;;
+        wire:) echo "1024:100 1024:1000 16384:100 16384:1000 16384:10000 16384:100000 12700000:1 12700000:100" ;;
         wire:1) echo "1024:1000 16384:1000 12700000:100" ;;
     esac
 }
@@ -91,7 +92,9 @@ choose_cores
 # Hugepages for the proxy and for the load.
 reserve_hugepages 3500
 LOAD_MEMORY=("${EAL_MEMORY[@]}")
-EAL_MEMORY[-1]=2048 LOAD_MEMORY[-1]=1200
+EAL_MEMORY[-1]=2048 LOAD_MEMORY[-1]=1400
+[ "${EAL_MEMORY[0]}" = --no-huge ] || { EAL_MEMORY+=(--single-file-segments); LOAD_MEMORY+=(--single-file-segments); }
+SOURCES=10.77.1.16/28
 
 say "proxy on core $PROXY_CPU, load on $LOAD_CPUS; $ROUNDS rounds of $LOAD_SECONDS s"
 for lab in $LABS; do

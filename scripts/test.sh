@@ -27,6 +27,13 @@ step "$ROOT/scripts/dmadev.sh"
 step cargo test -q -p relay --test namespaces -- --ignored
 step cargo test -q -p minivoy --test idle -- --ignored
 step "$ROOT/scripts/wire.sh"
+# The load generator on ports of its own: what it can ask, with every byte compared.
+step env CASES="mem /16k 200 --verify
+zero-copy /300k 20 --verify
+mem /4k 50 --verify --no-keepalive
+zero-copy /1k 50 --verify --body-size 40k
+mem /1m 20 -X HEAD
+mem /4k 100 --verify -q 5000" "$ROOT/scripts/load-wire.sh" 1
 step "$ROOT/scripts/e2e.sh"
 for mover in dsa-model dsa; do
     step env MOVER=$mover "$ROOT/scripts/e2e.sh" accelerator: load:

@@ -135,11 +135,11 @@ generator_round() {
         begin "$proxy"
         await_listening "$proxy"
         begin_watch "$proxy"
-        attend in_ns client "$(release_dir)/minivoy-load" -l "${LOAD_CPUS##*,}" --no-pci "${LOAD_MEMORY[@]}" --single-file-segments \
+        attend in_ns client "$(release_dir)/minivoy-load" -l "${LOAD_CPUS##*,}" --no-pci "${LOAD_MEMORY[@]}" \
             --no-telemetry --file-prefix "$LAB-load" -- \
             --port client=packet:c0,address=10.77.1.2/24 --port origin=packet:o0,address=10.77.2.2/24 \
-            --origin 10.77.2.2:8080 -c "${row#*:}" -t "$(seconds_for "$row")s" --timeout 120s --progress=0 \
-            --json "$RUN/load.json" "$URL/${row%:*}" >"$RUN/load.log" 2>&1 || true
+            --origin 10.77.2.2:8080 -c "${row#*:}" -t "$(seconds_for "$row")s" --warmup 1s --timeout 120s \
+            --progress=0 --json "$RUN/load.json" "$URL/${row%:*}" >"$RUN/load.log" 2>&1 || true
         end_watch generator "$round" "$proxy" "$row"
         finish "$proxy"
     done
@@ -147,41 +147,21 @@ generator_round() {
 
 # ------------------------------------------------------------------------------- wire
 
-# wire_config PROXY CONNECTIONS: configs/wire-lab.toml for so many connections at once, each of which may
-# pin a frame. Zero-copy receives into large frames: fewer pieces to send.
-wire_config() {
-    local class=small small=16384 large=8192 most=$((3 * $2))
-    [ "$most" -gt 16384 ] || most=16384
-    [ "$1" != minivoy-zero-copy ] || class=large
-    [ "$2" -le 8000 ] || small=$((3 * $2))
-    {
-        printf '[limits]\nmax_connections = %d\n[memory]\nsmall_frames = %d\nlarge_frames = %d\n' $most $small $large
-        sed "s/^addresses/rx_frames = \"$class\"\naddresses/" "$ROOT/configs/wire-lab.toml" |
-            awk -v most=$most '/^\[\[cluster.endpoint/ { print "max_connections = " most "\nmax_idle = " most "\n" } { print }'
-    } >"$RUN/wire.toml"
-}
-
 wire_up() { :; }
 wire_down() { :; }
 
 wire_round() {
-    local round=$1 proxy=$2 row
+    local round=$1 proxy=$2 row class many
     for row in $3; do
-        wire_config "$proxy" "${row#*:}"
-        rm -f "$RUN"/client.sock "$RUN"/origin.sock
-        start load - - "$(release_dir)/minivoy-load" -l "${LOAD_CPUS##*,}" --no-pci "${LOAD_MEMORY[@]}" --single-file-segments \
-            --no-telemetry --file-prefix "$LAB-load" \
-            --vdev "net_vhost0,iface=$RUN/client.sock,queues=1,tso=1" \
-            --vdev "net_vhost1,iface=$RUN/origin.sock,queues=1,tso=1" -- \
-            --port client=dpdk:net_vhost0,address=10.77.1.2/24,sources=10.77.1.16/28 --port origin=dpdk:net_vhost1,address=10.77.2.2/24 \
-            --origin 10.77.2.2:8080 -c "${row#*:}" -t "$(seconds_for "$row")s" --timeout 120s --progress=0 \
-            --json "$RUN/load.json" "http://10.77.1.1:8080/${row%:*}"
-        ready load 10 test -S "$RUN/client.sock" -a -S "$RUN/origin.sock"
-        start proxy - - "$(release_dir)/minivoy" -l "$PROXY_CPU" --no-pci "${EAL_MEMORY[@]}" --single-file-segments \
-            --no-telemetry --file-prefix "$LAB" \
-            --vdev "net_virtio_user0,path=$RUN/client.sock,queues=1,cq=1,mrg_rxbuf=1,queue_size=1024" \
-            --vdev "net_virtio_user1,path=$RUN/origin.sock,queues=1,cq=1,mrg_rxbuf=1,queue_size=1024" \
-            -- --config "$RUN/wire.toml" --mover "$(mover_of "$proxy")" --stats-interval 1
+        many=()
+        [ "${row#*:}" -le 8000 ] || many=(--pool-small 200000)
+        # Zero-copy receives into large frames: fewer pieces to send.
+        class=small
+        [ "$proxy" != minivoy-zero-copy ] || class=large
+        wire_config "${row#*:}" $class >"$RUN/wire.toml"
+        start_wire_load -c "${row#*:}" -t "$(seconds_for "$row")s" --warmup 1s --timeout 120s \
+            "${many[@]}" "http://10.77.1.1:8080/${row%:*}"
+        start_wire_proxy --config "$RUN/wire.toml" --mover "$(mover_of "$proxy")"
         begin_watch "$proxy"
         wait "${PID[load]}" || true
         unset "PID[load]"
