@@ -5,7 +5,7 @@
 #   sudo scripts/bench.sh            the whole matrix: two hours and more
 #   sudo scripts/bench.sh --quick    a part of it that tells most: five minutes
 #
-#   --labs "veth generator wire"   which labs
+#   --labs "veth generator wire short shortwire"   which labs
 #   --rounds N --seconds N         rounds of every measurement, seconds of load in each
 #   --rows "16384:1000 …"          body:connections, in place of every lab's own
 #   --proxies "direct envoy …"     which of direct minivoy-mem minivoy-zero-copy envoy nginx haproxy
@@ -19,9 +19,10 @@
 #   generator  client and origin are minivoy-load on packet sockets, in one loop on one core; the kernel
 #              brings the proxy its packets on the proxy's core (RPS), whoever the proxy is.
 #   wire       no kernel: minivoy on virtio-user NICs, minivoy-load behind them with vhost-user.
+#   short      the generator lab with a connection for each request; shortwire: the same of the wire lab.
 #
 # CPU of a request. veth: busy time of the whole machine beyond what the same load takes without a
-# proxy (`direct`). generator, wire: busy time of the proxy's core. A core that polls is never idle by
+# proxy (`direct`). others: busy time of the proxy's core. A core that polls is never idle by
 # the kernel's account: of minivoy's core the busy share counts that its log states.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$ROOT/scripts/proxy.sh"
@@ -29,7 +30,7 @@ source "$ROOT/scripts/wire-lab.sh"
 source "$ROOT/scripts/bench/proxies.sh"
 source "$ROOT/scripts/bench/labs.sh"
 
-LABS="veth generator wire" ROUNDS=3 LOAD_SECONDS=8 OUT=$ROOT/docs/bench ROWS='' PROXIES='' QUICK='' LOADER=minivoy-load
+LABS="veth generator wire short shortwire" ROUNDS=3 LOAD_SECONDS=8 OUT=$ROOT/docs/bench ROWS='' PROXIES='' QUICK='' LOADER=minivoy-load
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) QUICK=1 ROUNDS=2 LOAD_SECONDS=3; shift; continue ;;
@@ -62,6 +63,7 @@ rows_of() {
         generator:) echo "1024:1000 16384:100 16384:500 16384:1000 16384:2500" ;;
         generator:1) echo "16384:1000" ;;
         wire:) echo "1024:100 1024:1000 16384:100 16384:1000 16384:10000 16384:100000 12700000:1 12700000:100" ;;
+        short*) echo "1024:1000" ;;
         wire:1) echo "1024:1000 16384:1000 12700000:100" ;;
     esac
 }
@@ -70,14 +72,14 @@ rows_of() {
 proxies_of() {
     if [ -n "$PROXIES" ]; then
         for proxy in $PROXIES; do
-            case $1:$proxy in wire:minivoy-*) echo "$proxy" ;; wire:*) ;; generator:direct) ;; *) echo "$proxy" ;; esac
+            case $1:$proxy in *wire:minivoy-*) echo "$proxy" ;; *wire:*) ;; generator:direct | short:direct) ;; *) echo "$proxy" ;; esac
         done
         return
     fi
     case $1 in
         veth) echo "$BENCH_PROXIES_ALL" ;;
-        generator) echo "minivoy-mem minivoy-zero-copy envoy nginx haproxy" ;;
-        wire) echo "minivoy-mem minivoy-zero-copy" ;;
+        generator | short) echo "minivoy-mem minivoy-zero-copy envoy nginx haproxy" ;;
+        wire | shortwire) echo "minivoy-mem minivoy-zero-copy" ;;
     esac
 }
 

@@ -27,12 +27,13 @@ start_wire_proxy() {
 }
 
 # wire_config CONNECTIONS [RX_FRAMES [BUFFER]] >FILE: configs/wire-lab.toml for so many clients at once, which
-# share at most 2000 connections to the origin. Every exchange may pin a frame.
+# share at most 400 connections to the origin when they are many: more only hold more frames. Every exchange may
+# pin a frame.
 wire_config() {
     local connections=$1 class=${2:-small} buffer=${3:-128KiB} small=16384 large=8192 upstream=$1
-    [ "$upstream" -lt 2000 ] || upstream=2000
+    [ "$upstream" -le 2000 ] || upstream=400
     [ "$connections" -le 8000 ] || small=$((connections < 100000 ? 2 * connections : 200000))
-    printf '[limits]\nmax_connections = %d\nmax_half_open = 20000\nsession_buffer = "%s"\nmax_head = "8KiB"\n' \
+    printf '[limits]\nmax_connections = %d\nmax_half_open = 5000\nsession_buffer = "%s"\nmax_head = "8KiB"\n' \
         $((connections + upstream + 5000)) "$buffer"
     printf '[timeouts]\nidle = "15m"\nrequest_head = "5m"\npending = "60s"\n'
     printf '[memory]\nsmall_frames = %d\nlarge_frames = %d\n' $small $large

@@ -137,6 +137,8 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) half_open: u32,
     /// Payload frames are scarce: no new payload is taken in.
     pub(crate) pool_low: bool,
+    /// Few frames are left: requests wait until responses have left.
+    pub(crate) crowded: bool,
     /// Frames set aside for what is being written.
     pub(crate) reserved: Vec<P::Frame>,
     /// Exchanges under way.
@@ -250,6 +252,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             openings: Openings::new(),
             half_open: 0,
             pool_low: false,
+            crowded: false,
             reserved: Vec::with_capacity(64),
             exchanges: 0,
             pending: 0,

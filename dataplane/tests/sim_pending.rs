@@ -2,7 +2,7 @@
 
 mod sim_common;
 
-use dataplane::counters::{Counter, Gauge, LocalReply, Timeout};
+use dataplane::counters::{Counter, Drop, Gauge, LocalReply, Timeout};
 use dataplane::sim::client::{Answer, Exchange, Method, Plan};
 use dataplane::sim::rng::Rng;
 use dataplane::sim::{Faults, Setup, World};
@@ -91,6 +91,26 @@ fn whatever_is_asked_waits_and_comes_whole() {
         let done = world.run_until(600 * SECOND, World::finished);
         assert!(done, "{what}");
         assert_whole(&world, &what);
+        assert_settles(&mut world, &what);
+    }
+}
+
+/// More responses than there are frames for: nothing is dropped, so that nobody waits for a time-out.
+#[test]
+fn frames_are_waited_for() {
+    for mover in movers() {
+        let what = format!("{mover:?}");
+        let mut setup = narrow(8, 1);
+        setup.large = 1024;
+        setup.client_faults.delay_us = 20_000;
+        let mut world = World::new(setup, mover);
+        let plans = vec![plan(vec![Exchange::get(16_000); 4]); 400];
+        let _ = world.add_client(32 * 1024, plans);
+        assert!(world.run_until(60 * SECOND, World::finished), "{what}");
+        assert_whole(&world, &what);
+        let counters = world.worker.counters();
+        assert!(counters[Counter::Pended] > 100, "{what}: {counters:?}");
+        assert_eq!(counters[Drop::TcpPoolLow], 0, "{what}: {counters:?}");
         assert_settles(&mut world, &what);
     }
 }

@@ -129,9 +129,13 @@ generator_up() {
 
 generator_down() { lab_down; }
 
-generator_round() {
-    local round=$1 proxy=$2 row
-    for row in $3; do
+generator_round() { generator_load generator "$@"; }
+
+# generator_load LAB ROUND PROXY ROWS [minivoy-load's options]
+generator_load() {
+    local lab=$1 round=$2 proxy=$3 rows=$4 row
+    shift 4
+    for row in $rows; do
         begin "$proxy"
         await_listening "$proxy"
         begin_watch "$proxy"
@@ -139,8 +143,8 @@ generator_round() {
             --no-telemetry --file-prefix "$LAB-load" -- \
             --port client=packet:c0,address=10.77.1.2/24 --port origin=packet:o0,address=10.77.2.2/24 \
             --origin 10.77.2.2:8080 -c "${row#*:}" -t "$(seconds_for "$row")s" --warmup 1s --timeout 120s \
-            --progress=0 --json "$RUN/load.json" "$URL/${row%:*}" >"$RUN/load.log" 2>&1 || true
-        end_watch generator "$round" "$proxy" "$row"
+            --progress=0 --json "$RUN/load.json" "$@" "$URL/${row%:*}" >"$RUN/load.log" 2>&1 || true
+        end_watch "$lab" "$round" "$proxy" "$row"
         finish "$proxy"
     done
 }
@@ -150,9 +154,13 @@ generator_round() {
 wire_up() { :; }
 wire_down() { :; }
 
-wire_round() {
-    local round=$1 proxy=$2 row class many
-    for row in $3; do
+wire_round() { wire_load wire "$@"; }
+
+# wire_load LAB ROUND PROXY ROWS [minivoy-load's options]
+wire_load() {
+    local lab=$1 round=$2 proxy=$3 rows=$4 row class many
+    shift 4
+    for row in $rows; do
         many=()
         [ "${row#*:}" -le 8000 ] || many=(--pool-small 200000)
         # Zero-copy receives into large frames: fewer pieces to send.
@@ -160,12 +168,22 @@ wire_round() {
         [ "$proxy" != minivoy-zero-copy ] || class=large
         wire_config "${row#*:}" $class >"$RUN/wire.toml"
         start_wire_load -c "${row#*:}" -t "$(seconds_for "$row")s" --warmup 1s --timeout 120s \
-            "${many[@]}" "http://10.77.1.1:8080/${row%:*}"
+            "${many[@]}" "$@" "http://10.77.1.1:8080/${row%:*}"
         start_wire_proxy --config "$RUN/wire.toml" --mover "$(mover_of "$proxy")"
         begin_watch "$proxy"
         wait "${PID[load]}" || true
         unset "PID[load]"
-        end_watch wire "$round" "$proxy" "$row"
+        end_watch "$lab" "$round" "$proxy" "$row"
         finish "$proxy"
     done
 }
+
+# ------------------------------------------------------------------------------- short connections
+
+short_up() { generator_up; }
+short_down() { generator_down; }
+short_round() { generator_load short "$@" --no-keepalive; }
+
+shortwire_up() { :; }
+shortwire_down() { :; }
+shortwire_round() { wire_load shortwire "$@" --no-keepalive; }

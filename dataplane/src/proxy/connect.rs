@@ -57,13 +57,17 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     }
 
     /// A connection to the endpoint whose turn it is, pooled or new; when no new one can be opened, a
-    /// pooled one to any.
+    /// pooled one to any. None while frames are few: what comes would be dropped, and its sender would wait
+    /// for a time-out before it sends it again.
     pub(super) fn find_upstream(
         &mut self,
         id: ConnId,
         cluster: ClusterId,
         may_open: bool,
     ) -> Found {
+        if self.crowded {
+            return Found::Full;
+        }
         let endpoint = self.next_endpoint(cluster);
         if let Some(upstream) = self.take_idle(cluster, endpoint) {
             return Found::Upstream(upstream);

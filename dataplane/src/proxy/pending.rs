@@ -1,5 +1,5 @@
-//! Requests that wait for a connection to an endpoint, when their cluster has as many as it may or none
-//! can be opened: first come, first served.
+//! Requests that wait for a connection to an endpoint, when their cluster has as many as it may, none can
+//! be opened, or there are few frames for what would come over it: first come, first served.
 //!
 //! Whoever waits may leave at any time, so a place in the line is a ticket that its exchange holds; what
 //! stays behind in the line is passed over, and cleared away when it is more than half of it.
@@ -87,7 +87,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     /// Sends requests that waited, as far as there are connections now.
     pub(crate) fn admit(&mut self) {
-        if self.pending == 0 {
+        if self.pending == 0 || self.crowded {
             return;
         }
         for cluster in 0..self.proxy.clusters.len() {
@@ -113,6 +113,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     pub(crate) fn next_admission(&self) -> Option<u64> {
         if self.pending == 0 {
             return None;
+        }
+        if self.crowded {
+            return Some(self.now + 1);
         }
         let lines = self.proxy.clusters.iter().map(|cluster| &cluster.line);
         let stuck = lines.filter(|line| line.waiting > 0 && line.retry_at > self.now);

@@ -12,6 +12,8 @@ use crate::worker::receive::push_plain;
 /// Of each class of frames, one part in so many is kept from new payload, so that what is already
 /// inside can still get out.
 const RESERVE: u32 = 8;
+/// With fewer free than one part in so many, requests wait rather than bring new payload.
+const CROWDED: u32 = 4;
 
 impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M> {
     pub(super) fn maintain(&mut self) {
@@ -22,6 +24,9 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     fn keep_house(&mut self) {
         // Every turn: between two looks a few bursts could take the whole reserve.
         self.pool_low = self.is_short_of_frames() || self.pool.is_low(FrameClass::Large, RESERVE);
+        self.crowded = self.pool_low
+            || self.pool.is_low(FrameClass::Small, CROWDED)
+            || self.pool.is_low(FrameClass::Large, CROWDED);
         if self.now == self.maintained {
             return;
         }
