@@ -227,7 +227,8 @@ impl Display for Report<'_> {
         write_spread(f, "Response Body/Total Sizes", &tally.responses)?;
         writeln!(
             f,
-            "All done {calls} calls (plus 0 warmup) {:.3} ms avg, {:.1} qps",
+            "All done {calls} calls (plus {} warmup) {:.3} ms avg, {:.1} qps",
+            tally.warmup,
             tally.latency.exact.mean() / 1e3,
             self.qps()
         )

@@ -30,6 +30,8 @@ pub struct Tally {
     pub sockets: u64,
     /// Requests that were due and never begun for want of a free connection.
     pub missed: u64,
+    /// Responses that came before it, and are not taken in.
+    pub warmup: u64,
     /// Responses to requests that were due before this time are not taken in, in µs of the samples' clock.
     pub from_us: u64,
 }
@@ -47,6 +49,7 @@ impl Tally {
             responses: Spread::default(),
             sockets: 0,
             missed: 0,
+            warmup: 0,
             from_us: 0,
         }
     }
@@ -55,6 +58,7 @@ impl Tally {
     #[inline]
     pub fn record(&mut self, sample: &Sample) {
         if sample.due_us < self.from_us && matches!(sample.outcome, Outcome::Status(200..400)) {
+            self.warmup += 1;
             return;
         }
         let latency_us = sample.latency_us();
@@ -95,6 +99,7 @@ impl Tally {
         self.responses.add(&other.responses);
         self.sockets += other.sockets;
         self.missed += other.missed;
+        self.warmup += other.warmup;
     }
 
     /// Becomes a copy of another, in the memory it has.
@@ -109,7 +114,7 @@ impl Tally {
         self.statuses.copy_from_slice(&other.statuses);
         self.failures = other.failures;
         (self.heads, self.responses) = (other.heads, other.responses);
-        (self.sockets, self.missed) = (other.sockets, other.missed);
+        (self.sockets, self.missed, self.warmup) = (other.sockets, other.missed, other.warmup);
     }
 
     /// Finished exchanges.
@@ -313,7 +318,7 @@ mod tests {
         }
         tally.record(&sample(50, Outcome::Status(503)));
         tally.record(&sample(50, Outcome::Failed(Failure::Timeout)));
-        assert_eq!((tally.calls(), tally.errors()), (4, 2));
+        assert_eq!((tally.calls(), tally.errors(), tally.warmup), (4, 2, 2));
     }
 
     #[test]

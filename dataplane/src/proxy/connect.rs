@@ -176,9 +176,19 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         });
         let Some(id) = self.open_connection(port, source, remote, mac, role) else {
             self.counters[Drop::TcpNoConnectionSlot] += 1;
-            // One that ends leaves its own.
-            self.proxy.clusters[usize::from(cluster.0)].line.retry_at = self.now + RETRY;
-            return Found::Full;
+            let state = &mut self.proxy.clusters[usize::from(cluster.0)];
+            if state.open > 0 {
+                // One that ends is there for the next, or leaves its slot and port.
+                state.line.retry_at = self.now + RETRY;
+                return Found::Full;
+            }
+            self.fail(
+                client,
+                503,
+                "no free connection or port",
+                LocalReply::Overloaded,
+            );
+            return Found::Failed;
         };
         self.proxy.clusters[usize::from(cluster.0)].open += 1;
         self.upstreams += 1;

@@ -154,7 +154,7 @@ impl<M: Mover<SimFrame>> Chain<M> {
             port: PortId(1),
             endpoints: vec![SocketAddr::new(address(far, End::Hosts), SERVICE)],
             max_connections: 1024,
-            max_pending: 0,
+            max_pending: 1024,
             max_idle: 1024,
         }];
         chain.add(setup, settings, &ports, mover());

@@ -115,7 +115,7 @@ impl Default for Setup {
             origin_buffer: 64 * 1024,
             host_mtu: 1500,
             cluster_connections: 1024,
-            max_pending: 0,
+            max_pending: 1024,
             max_idle: 64,
             steering: Steering::Single,
             spread: Spread::First,

@@ -381,7 +381,7 @@ fn settings(connections: usize) -> Settings {
         port: PortId(1),
         endpoints: vec![ORIGIN.into()],
         max_connections: 256,
-        max_pending: 0,
+        max_pending: 1024,
         max_idle: 256,
     }];
     settings

@@ -380,7 +380,7 @@ fn settings(target: SocketAddr) -> Settings {
         port: PortId(ORIGIN_SIDE as u8),
         endpoints: vec![SocketAddr::new(address(ORIGIN_SIDE, 2), 8080)],
         max_connections: 64,
-        max_pending: 0,
+        max_pending: 1024,
         max_idle: 64,
     }];
     settings
