@@ -10,6 +10,7 @@
 #   --rows "16384:1000 …"          body:connections, in place of every lab's own
 #   --proxies "direct envoy …"     which of direct minivoy-mem minivoy-zero-copy envoy nginx haproxy
 #   --out DIR                      where to write [docs/bench]
+#   --results FILE                 add what is measured to this file, and report all that is in it
 #   --load wrk                     wrk in place of minivoy-load in the veth lab
 #
 # The labs:
@@ -30,7 +31,7 @@ source "$ROOT/scripts/wire-lab.sh"
 source "$ROOT/scripts/bench/proxies.sh"
 source "$ROOT/scripts/bench/labs.sh"
 
-LABS="veth generator wire short shortwire" ROUNDS=3 LOAD_SECONDS=8 OUT=$ROOT/docs/bench ROWS='' PROXIES='' QUICK='' LOADER=minivoy-load
+LABS="veth generator wire short shortwire" ROUNDS=3 LOAD_SECONDS=8 OUT=$ROOT/docs/bench ROWS='' PROXIES='' QUICK='' LOADER=minivoy-load RESULTS=$RUN/results.jsonl
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) QUICK=1 ROUNDS=2 LOAD_SECONDS=3; shift; continue ;;
@@ -44,13 +45,13 @@ while [ $# -gt 0 ]; do
         --rows) ROWS=$2 ;;
         --proxies) PROXIES=$2 ;;
         --out) OUT=$2 ;;
+        --results) RESULTS=$2 ;;
         --load) LOADER=$2 ;;
         *) die "unknown option $1; --help says which there are" ;;
     esac
     shift 2
 done
-RESULTS=$RUN/results.jsonl
-: >"$RESULTS"
+: >>"$RESULTS"
 
 # What is measured in each lab, body:connections.
 rows_of() {

@@ -136,15 +136,29 @@ def huge_head(lab):
     small_error(lab.ask("/huge-head?bytes=200000"), 502)
 
 
-@case("503 beyond a cluster's connections", only="minivoy")
-def limited(lab):
+def three_at_once(lab, host):
+    """Statuses of three requests that take 0.8 s each, and how long all took."""
+    start = time.monotonic()
     clients = [lab.connect() for _ in range(3)]
     for client in clients:
-        client.request("/slow?ms=800", host="limited.test")
+        client.request("/slow?ms=800", host=host)
         time.sleep(0.1)
-    statuses = sorted(client.response().status for client in clients)
+    statuses = [client.response().status for client in clients]
     for client in clients:
         client.socket.close()
+    return statuses, time.monotonic() - start
+
+
+@case("a request beyond a cluster's connections waits for one", only="minivoy")
+def waiting(lab):
+    statuses, seconds = three_at_once(lab, "limited.test")
+    assert statuses == [200, 200, 200], statuses
+    assert seconds > 1.5, f"{seconds} s: the third did not wait"
+
+
+@case("503 where none may wait", only="minivoy")
+def limited(lab):
+    statuses, _ = three_at_once(lab, "impatient.test")
     assert statuses == [200, 200, 503], statuses
 
 
