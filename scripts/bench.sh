@@ -115,6 +115,6 @@ VENV=$(dirname "$(release_dir)")/plots
 "$VENV/bin/python" -c 'import matplotlib' 2>/dev/null || "$VENV/bin/pip" install -q matplotlib >&2 ||
     say "no matplotlib: no plots"
 mkdir -p "$OUT"
-"$VENV/bin/python" -B "$ROOT/scripts/bench/report.py" "$RESULTS" "$OUT" --rounds "$ROUNDS" \
+"$VENV/bin/python" -B "$ROOT/scripts/bench/report.py" "$RESULTS" "$OUT" \
     --seconds "$LOAD_SECONDS" ${QUICK:+--quick}
 say "written to ${OUT#"$PWD/"}"

@@ -1,6 +1,6 @@
 """The report of scripts/bench.sh: medians over rounds beside the reference record, and plots.
 
-    report.py RESULTS.jsonl OUT_DIR --rounds N --seconds N [--quick]
+    report.py RESULTS.jsonl OUT_DIR --seconds N [--quick]
 
 Writes OUT_DIR/README.md, results.json and, where matplotlib is, *.svg.
 """
@@ -236,6 +236,14 @@ def targets(labs):
     return t.lines
 
 
+def rounds_of(labs):
+    """How often each lab's rows were measured."""
+    def least_and_most(table):
+        counts = [m["rounds"] for proxies in table.values() for m in proxies.values()]
+        return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return "rounds (" + ", ".join(f"{lab}: {least_and_most(labs[lab])}" for lab in LABS if lab in labs) + ")"
+
+
 def machine():
     model = "unknown"
     with open("/proc/cpuinfo") as file:
@@ -250,7 +258,7 @@ def machine():
 def write(labs, args, plots):
     lines = [
         "# Measurements", "",
-        f"Made by `scripts/bench.sh{' --quick' if args.quick else ''}`: {args.rounds} rounds in turns, {args.seconds} s of load each, medians. "
+        f"Made by `scripts/bench.sh{' --quick' if args.quick else ''}`: {rounds_of(labs)} in turns, {args.seconds} s of load each, medians. "
         "Absolute figures are this machine's and vary by a quarter from minute to minute; ratios within a row were "
         "measured side by side.", "", machine(), "",
         "Spread is (largest − smallest) / median of requests/s. Not 200 counts, over all rounds, every exchange without a "
@@ -272,7 +280,7 @@ def write(labs, args, plots):
         file.write("\n".join(lines).rstrip() + "\n")
     flat = {lab: {f"{b}:{c}": p for (b, c), p in rows.items()} for lab, rows in labs.items()}
     with open(f"{args.out}/results.json", "w") as file:
-        json.dump({"machine": machine(), "rounds": args.rounds, "seconds": args.seconds, "labs": flat}, file, indent=1)
+        json.dump({"machine": machine(), "seconds": args.seconds, "labs": flat}, file, indent=1)
         file.write("\n")
 
 
@@ -280,7 +288,6 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("results")
     parser.add_argument("out")
-    parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--seconds", type=int, required=True)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
