@@ -9,12 +9,8 @@ use dataplane::port::FrameClass;
 use dataplane::sim::client::{Exchange, Method, Pace, Plan};
 use dataplane::sim::world::{CLIENTS, LISTEN, ORIGINS};
 use dataplane::sim::{End, Faults, PortOptions, Setup, Split, World};
-use sim_common::{AnyWorld, SECOND, assert_settles, assert_whole, mover, movers, plan};
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet,
-    Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
-};
+use sim_common::{AnyWorld, SECOND, assert_settles, assert_whole, mover, movers, packet, plan};
+use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 
 /// Frames used of both classes at the worst moment.
 fn most_used(world: &AnyWorld) -> u32 {
@@ -221,10 +217,7 @@ fn transfers_that_wait_for_frames_are_woken_when_there_are_some() {
 
 /// A SYN to the listener from nobody.
 fn syn(n: u32) -> Vec<u8> {
-    let (source, target) = (
-        Ipv4Addr::from(0x0a00_c800 + n / 50_000),
-        Ipv4Addr::new(10, 0, 0, 1),
-    );
+    let source = Ipv4Addr::from(0x0a00_c800 + n / 50_000);
     let tcp = TcpRepr {
         src_port: 1024 + (n % 50_000) as u16,
         dst_port: LISTEN,
@@ -239,25 +232,7 @@ fn syn(n: u32) -> Vec<u8> {
         timestamp: None,
         payload: &[],
     };
-    let ip = Ipv4Repr {
-        src_addr: source,
-        dst_addr: target,
-        next_header: IpProtocol::Tcp,
-        payload_len: tcp.buffer_len(),
-        hop_limit: 64,
-    };
-    let ethernet = EthernetRepr {
-        src_addr: EthernetAddress([2, 0, 0, 0, 99, 99]),
-        dst_addr: EthernetAddress([2, 0, 0, 0, 0, 1]),
-        ethertype: EthernetProtocol::Ipv4,
-    };
-    let sums = ChecksumCapabilities::default();
-    let mut bytes = vec![0; 14 + 20 + tcp.buffer_len()];
-    ethernet.emit(&mut EthernetFrame::new_unchecked(&mut bytes));
-    ip.emit(&mut Ipv4Packet::new_unchecked(&mut bytes[14..]), &sums);
-    let mut segment = TcpPacket::new_unchecked(&mut bytes[34..]);
-    tcp.emit(&mut segment, &source.into(), &target.into(), &sums);
-    bytes
+    packet(source, &tcp)
 }
 
 #[test]

@@ -7,12 +7,8 @@ use std::net::Ipv4Addr;
 use dataplane::counters::{Counter, Drop};
 use dataplane::sim::world::{CLIENTS, LISTEN};
 use dataplane::sim::{End, Setup, World};
-use sim_common::{AnyWorld, assert_settles, mover};
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet,
-    Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
-};
+use sim_common::{AnyWorld, assert_settles, mover, packet};
+use smoltcp::wire::{Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
 /// Not a request: it is answered, and the connection is closed.
 const NONSENSE: &[u8] = b"nonsense\r\n\r\n";
@@ -113,7 +109,6 @@ impl Peer {
 
 fn segment(control: TcpControl, seq: u32, ack: Option<u32>, payload: &[u8]) -> Vec<u8> {
     let source = Ipv4Addr::new(10, 0, 200, 1);
-    let target = Ipv4Addr::new(10, 0, 0, 1);
     let tcp = TcpRepr {
         src_port: 1024,
         dst_port: LISTEN,
@@ -128,25 +123,7 @@ fn segment(control: TcpControl, seq: u32, ack: Option<u32>, payload: &[u8]) -> V
         timestamp: None,
         payload,
     };
-    let ip = Ipv4Repr {
-        src_addr: source,
-        dst_addr: target,
-        next_header: IpProtocol::Tcp,
-        payload_len: tcp.buffer_len(),
-        hop_limit: 64,
-    };
-    let ethernet = EthernetRepr {
-        src_addr: EthernetAddress([2, 0, 0, 0, 99, 99]),
-        dst_addr: EthernetAddress([2, 0, 0, 0, 0, 1]),
-        ethertype: EthernetProtocol::Ipv4,
-    };
-    let sums = ChecksumCapabilities::default();
-    let mut bytes = vec![0; 14 + 20 + tcp.buffer_len()];
-    ethernet.emit(&mut EthernetFrame::new_unchecked(&mut bytes));
-    ip.emit(&mut Ipv4Packet::new_unchecked(&mut bytes[14..]), &sums);
-    let mut segment = TcpPacket::new_unchecked(&mut bytes[34..]);
-    tcp.emit(&mut segment, &source.into(), &target.into(), &sums);
-    bytes
+    packet(source, &tcp)
 }
 
 /// RFC 9293 section 3.10.7.4: a SYN beyond everything the old connection has seen begins a new one, at

@@ -127,15 +127,19 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         loop {
             let line = &self.proxy.clusters[cluster].line;
             let &(client, ticket) = line.places.front()?;
-            let holds = self.conns.resolve(client).is_some()
-                && self
-                    .exchange_mut(client.id)
-                    .is_some_and(|exchange| exchange.pending == Some(ticket));
-            if holds {
+            if self.holds_place(client, ticket) {
                 return Some(client.id);
             }
             let _ = self.proxy.clusters[cluster].line.places.pop_front();
         }
+    }
+
+    /// Whether the client still waits in the place of this ticket.
+    fn holds_place(&mut self, client: ConnRef, ticket: Ticket) -> bool {
+        self.conns.resolve(client).is_some()
+            && self
+                .exchange_mut(client.id)
+                .is_some_and(|exchange| exchange.pending == Some(ticket))
     }
 
     fn send_waiting(&mut self, id: ConnId, upstream: ConnId) {
@@ -179,12 +183,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             return;
         }
         let mut places = std::mem::take(&mut line.places);
-        places.retain(|&(client, ticket)| {
-            self.conns.resolve(client).is_some()
-                && self
-                    .exchange_mut(client.id)
-                    .is_some_and(|exchange| exchange.pending == Some(ticket))
-        });
+        places.retain(|&(client, ticket)| self.holds_place(client, ticket));
         self.proxy.clusters[usize::from(cluster.0)].line.places = places;
     }
 }

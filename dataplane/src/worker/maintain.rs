@@ -24,8 +24,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
     fn keep_house(&mut self) {
         // Every turn: between two looks a few bursts could take the whole reserve.
         self.pool_low = self.is_short_of_frames() || self.pool.is_low(FrameClass::Large, RESERVE);
-        self.crowded = self.pool_low
-            || self.pool.is_low(FrameClass::Small, CROWDED)
+        self.crowded = self.pool.is_low(FrameClass::Small, CROWDED)
             || self.pool.is_low(FrameClass::Large, CROWDED);
         if self.now == self.maintained {
             return;

@@ -5,6 +5,12 @@ use dataplane::mover::{AnyMover, MemMover, ZeroCopy};
 use dataplane::sim::client::{Answer, Exchange, Method, Plan};
 use dataplane::sim::host::Host;
 use dataplane::sim::{Rng, SimFrame, World};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet,
+    Ipv4Repr, TcpPacket, TcpRepr,
+};
+use std::net::Ipv4Addr;
 
 pub type AnyWorld = World<AnyMover<SimFrame>>;
 
@@ -90,4 +96,28 @@ pub fn assert_settles(world: &mut AnyWorld, what: &str) {
     if let Err(kept) = world.settle() {
         panic!("{what}: {kept}; {:?}", world.worker.counters());
     }
+}
+
+/// A packet of one segment from `source`, which has no host, to the worker on the clients' side.
+pub fn packet(source: Ipv4Addr, tcp: &TcpRepr<'_>) -> Vec<u8> {
+    let target = Ipv4Addr::new(10, 0, 0, 1);
+    let ip = Ipv4Repr {
+        src_addr: source,
+        dst_addr: target,
+        next_header: IpProtocol::Tcp,
+        payload_len: tcp.buffer_len(),
+        hop_limit: 64,
+    };
+    let ethernet = EthernetRepr {
+        src_addr: EthernetAddress([2, 0, 0, 0, 99, 99]),
+        dst_addr: EthernetAddress([2, 0, 0, 0, 0, 1]),
+        ethertype: EthernetProtocol::Ipv4,
+    };
+    let sums = ChecksumCapabilities::default();
+    let mut bytes = vec![0; 14 + 20 + tcp.buffer_len()];
+    ethernet.emit(&mut EthernetFrame::new_unchecked(&mut bytes));
+    ip.emit(&mut Ipv4Packet::new_unchecked(&mut bytes[14..]), &sums);
+    let mut segment = TcpPacket::new_unchecked(&mut bytes[34..]);
+    tcp.emit(&mut segment, &source.into(), &target.into(), &sums);
+    bytes
 }
