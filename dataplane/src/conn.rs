@@ -11,7 +11,7 @@ use crate::payload::{RecvQueue, SendQueue, SpanArena};
 use crate::port::Frame;
 use crate::proxy::Role;
 use crate::settings::PortId;
-use crate::tcp::Recovery;
+use crate::tcp::{Congestion, Recovery, Resent};
 
 /// How long an acknowledgement waits for data to travel with once the peer has sent everything, in ms.
 /// RFC 9293 section 3.8.6.3 allows 500; hosts send a single segment again after 200 at the earliest.
@@ -65,6 +65,8 @@ pub struct Conn {
     pub send: SendQueue,
     /// What was seen of loss on the way to the peer.
     pub recovery: Recovery,
+    /// How much of it may be in flight.
+    pub congestion: Congestion,
     /// Received bytes that are consumed, of which TCP does not know yet: its window is closed by as
     /// much. See `worker::windows`.
     pub withheld: u64,
@@ -124,6 +126,7 @@ impl Conn {
             recv: RecvQueue::default(),
             send: SendQueue::default(),
             recovery: Recovery::default(),
+            congestion: Congestion::default(),
             withheld: 0,
             opening_listed: false,
             ack_by: None,
@@ -154,7 +157,8 @@ impl Conn {
         // Taking the socket out and putting it back forgets what its set knows about neighbours.
         let smoltcp::socket::Socket::Tcp(mut socket) = self.set.remove(self.handle);
         socket.abort();
-        socket.set_congestion_control(tcp::CongestionControl::Cubic);
+        // Ours is [`Conn::congestion`].
+        socket.set_congestion_control(tcp::CongestionControl::None);
         socket.set_nagle_enabled(false);
         socket.set_timeout(None);
         socket.set_keep_alive(None);
@@ -166,6 +170,7 @@ impl Conn {
         self.least_isn = None;
         self.last_window = 0;
         self.recovery = Recovery::default();
+        self.congestion = Congestion::default();
         self.withheld = 0;
         self.opening_listed = false;
         self.ack_by = None;
@@ -185,19 +190,20 @@ impl Conn {
         }
     }
 
-    /// Tells TCP of every byte that is in place, as far as it has room, and of the end when that is
-    /// next.
-    pub fn tell(&mut self) {
-        loop {
-            let n = self.send.untold();
-            if n == 0 {
-                break;
-            }
+    /// Tells TCP of every byte that is in place, as far as it has room and the congestion window lets it, and
+    /// of the end when that is next.
+    pub fn tell(&mut self, now: u64) {
+        let in_flight = self.send.told() - self.send.acked();
+        let mut left = match self.send.untold() {
+            0 => 0,
+            untold => self.congestion.allowance(untold, in_flight, now),
+        };
+        while left > 0 {
             // The ring is contiguous up to where it wraps: two rounds reach all of it.
             let told = self
                 .socket_mut()
                 .send(|ring| {
-                    let told = ring.len().min(n as usize);
+                    let told = ring.len().min(left as usize);
                     (told, told)
                 })
                 .unwrap_or(0);
@@ -205,10 +211,48 @@ impl Conn {
                 break;
             }
             self.send.tell(told as u64);
+            left -= told as u64;
         }
         if self.ending == Ending::AfterFlush && self.send.all_told() {
             self.socket_mut().close();
             self.ending = Ending::Closed;
+        }
+    }
+
+    /// Takes note that bytes are sent again, with everything up to `sent` in flight.
+    pub fn on_resent(&mut self, why: Resent, sent: u64) {
+        let acked = self.send.acked();
+        match why {
+            Resent::Probe => {}
+            Resent::Hole => self.congestion.on_loss(acked, sent),
+            Resent::TimedOut => {
+                self.congestion.on_timeout(acked, sent);
+                self.brake(sent);
+            }
+        }
+    }
+
+    /// Takes note of an acknowledgement: `before` it, everything up to that stream offset was acknowledged,
+    /// and `in_flight` bytes were on their way.
+    pub fn on_acked(&mut self, before: u64, in_flight: u64, now: u64) {
+        let acked = self.send.acked();
+        if acked == before {
+            return;
+        }
+        let rtt = self.recovery.rtt_us();
+        self.congestion
+            .on_ack(acked, acked - before, in_flight, rtt, now);
+        if self.congestion.releases(acked) {
+            self.socket_mut()
+                .set_congestion_control(tcp::CongestionControl::None);
+        }
+    }
+
+    /// Puts smoltcp's own congestion window on, until the peer has acknowledged everything up to `until`.
+    pub fn brake(&mut self, until: u64) {
+        if self.congestion.brake(until) {
+            self.socket_mut()
+                .set_congestion_control(tcp::CongestionControl::Cubic);
         }
     }
 

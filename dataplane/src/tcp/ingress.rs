@@ -1,5 +1,6 @@
 //! A segment meets its connection: payload into the receive queue, headers and filler to smoltcp.
 
+use super::congestion::{DEFAULT_MSS, announced_mss};
 use super::phantom::strip_payload;
 use super::stack::{ACK_DELAY, Stack};
 use crate::classify::{ETHERNET, Segment, TcpFlags};
@@ -31,9 +32,15 @@ impl Stack {
         {
             // Not for good in SYN-SENT: smoltcp may refuse this one, and the right one comes later.
             conn.remote_isn = Some(segment.seq);
+            let tcp = &frames[0].data()[ETHERNET + usize::from(segment.l3_len)..];
+            let tcp = &tcp[..usize::from(segment.l4_len)];
+            let ours = self.mss(segment.ipv6) as u16;
+            let mss = announced_mss(tcp).map_or(DEFAULT_MSS, |theirs| theirs.min(ours));
+            conn.congestion.begin(mss, now);
         }
         let ack = judge_ack(conn, segment);
         let acked_before = conn.send.acked();
+        let in_flight = conn.send.told() - acked_before;
         let window_before = conn.last_window;
         let mut refused = None;
         if segment.payload_len > 0 && !segment.flags.has(TcpFlags::SYN | TcpFlags::RST) {
@@ -72,6 +79,7 @@ impl Stack {
         conn.recv.set_available(queued - conn.withheld);
         let acked = conn.send.told() - unacked;
         conn.send.ack(arena, acked);
+        conn.on_acked(acked_before, in_flight, now);
         let duplicate = ack == Ack::Current
             && segment.payload_len == 0
             && segment.window == window_before

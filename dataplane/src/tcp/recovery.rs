@@ -51,15 +51,37 @@ pub struct Recovery {
     stalled: Option<u64>,
 }
 
+/// Why bytes are sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resent {
+    /// To break a silence, which need not be a loss.
+    Probe,
+    /// There is a hole.
+    Hole,
+    /// The retransmission timer went off: everything in flight is sent again.
+    TimedOut,
+}
+
 impl Recovery {
     /// Takes note of a segment with the stream bytes from `start` to `end`; before it, bytes up to
-    /// `sent` had been sent and up to `acked` acknowledged.
-    pub fn on_sent(&mut self, (start, end): (u64, u64), sent: u64, acked: u64, now_us: u64) {
+    /// `sent` had been sent and up to `acked` acknowledged. Says why, when it was sent before.
+    pub fn on_sent(
+        &mut self,
+        (start, end): (u64, u64),
+        sent: u64,
+        acked: u64,
+        now_us: u64,
+    ) -> Option<Resent> {
         if start < sent {
             // What is sent twice cannot be timed (Karn's algorithm, RFC 6298 section 3).
             self.timed = None;
-            self.point = std::mem::take(&mut self.single).then_some(sent);
-            return;
+            let single = std::mem::take(&mut self.single);
+            self.point = single.then_some(sent);
+            return Some(match single {
+                true if self.probes > 0 => Resent::Probe,
+                true => Resent::Hole,
+                false => Resent::TimedOut,
+            });
         }
         if acked == sent {
             self.progress = now_us / 1000;
@@ -68,6 +90,12 @@ impl Recovery {
         if self.timed.is_none() {
             self.timed = Some((end, now_us));
         }
+        None
+    }
+
+    /// The smoothed round trip, in µs; 0 while unknown.
+    pub fn rtt_us(&self) -> u64 {
+        self.rtt_us
     }
 
     /// Takes note of an acknowledgement. True when smoltcp should be nudged.
@@ -133,6 +161,8 @@ impl Stack {
         {
             conn.recovery.probes += 1;
             conn.recovery.progress = now;
+            // The retransmission timer may be next.
+            conn.brake(acked + 1);
             self.nudge(conn, now);
         }
         if conn.recovery.stalled.is_some_and(|at| at <= now) {

@@ -67,7 +67,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             self.timers.arm(tcp_timer(id), by);
             return true;
         }
-        self.conns[id].tell();
+        self.conns[id].tell(self.now);
         let port = self.conns[id].port;
         let Some(mac) = self.next_hop_mac(id) else {
             return true;

@@ -343,10 +343,12 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 let start = acked + u64::from(headers.seq().wrapping_sub(base));
                 let end = start + payload_len as u64;
                 let sent = conn.send.sent();
-                conn.recovery
+                let resent = conn
+                    .recovery
                     .on_sent((start, end), sent, acked, self.now_us);
-                if start < sent {
+                if let Some(why) = resent {
                     self.counters[Counter::Retransmissions] += 1;
+                    conn.on_resent(why, sent);
                 }
                 let pieces = conn
                     .send
