@@ -38,6 +38,10 @@ pub(crate) use windows::Openings;
 /// Timers that fire in one turn at most; the rest fire in the next.
 const TIMERS_PER_TURN: usize = 256;
 
+/// Connections that may wait for room in a port's transmit queue before new requests from there wait
+/// instead. With one response of 16 KiB each, these are 4 MiB.
+const BACKLOG: usize = 256;
+
 /// What one turn found to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
@@ -82,6 +86,11 @@ pub(crate) struct Lane<P: Port> {
 }
 
 impl<P: Port> Lane<P> {
+    /// Whether many connections wait for room in the transmit queue: more payload would only wait too.
+    pub fn is_backlogged(&self) -> bool {
+        self.egress.len() > BACKLOG
+    }
+
     /// Whether a connection may be asked for a segment.
     pub fn has_room(&mut self) -> bool {
         self.port.tx_room() >= self.send_room

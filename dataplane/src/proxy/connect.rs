@@ -58,14 +58,16 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
 
     /// A connection to the endpoint whose turn it is, pooled or new; when no new one can be opened, a
     /// pooled one to any. None while frames are few: what comes would be dropped, and its sender would wait
-    /// for a time-out before it sends it again.
+    /// for a time-out before it sends it again. Nor while the client's port is behind: what comes would
+    /// only lie there, cold by the time it is sent.
     pub(super) fn find_upstream(
         &mut self,
         id: ConnId,
         cluster: ClusterId,
         may_open: bool,
     ) -> Found {
-        if self.crowded {
+        let port = self.conns[id].port;
+        if self.crowded || self.lanes[usize::from(port.0)].is_backlogged() {
             return Found::Full;
         }
         let endpoint = self.next_endpoint(cluster);

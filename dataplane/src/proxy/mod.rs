@@ -112,7 +112,7 @@ impl Proxy {
                 .map(|cluster| ClusterState {
                     next: 0,
                     open: 0,
-                    line: Line::new(cluster.max_pending),
+                    line: Line::new(settings.ports.len(), cluster.max_pending),
                     endpoints: cluster
                         .endpoints
                         .iter()

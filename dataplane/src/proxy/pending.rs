@@ -1,5 +1,6 @@
 //! Requests that wait for a connection to an endpoint, when their cluster has as many as it may, none can
-//! be opened, or there are few frames for what would come over it: first come, first served.
+//! be opened, there are few frames for what would come over it, or the port to their client has more to send
+//! than it takes: first come, first served among the clients of a port, and ports in turn.
 //!
 //! Whoever waits may leave at any time, so a place in the line is a ticket that its exchange holds; what
 //! stays behind in the line is passed over, and cleared away when it is more than half of it.
@@ -13,7 +14,7 @@ use crate::counters::{Counter, LocalReply};
 use crate::flow_table::ConnId;
 use crate::mover::Mover;
 use crate::port::{FramePool, Port};
-use crate::settings::ClusterId;
+use crate::settings::{ClusterId, PortId};
 use crate::worker::Worker;
 
 /// Places that may be empty before anybody looks.
@@ -24,9 +25,12 @@ const SLACK: usize = 64;
 pub struct Ticket(u32);
 
 /// Those that wait for a cluster's connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Line {
-    places: VecDeque<(ConnRef, Ticket)>,
+    /// For each port, those whose client is there.
+    places: Vec<VecDeque<(ConnRef, Ticket)>>,
+    /// The port that is looked at first.
+    turn: usize,
     /// How many of the places are somebody's.
     waiting: u32,
     next: u32,
@@ -35,11 +39,15 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line with room for `most` before it grows.
-    pub(super) fn new(most: u32) -> Self {
+    /// A line for clients at so many ports, with room for `most` at each before it grows.
+    pub(super) fn new(ports: usize, most: u32) -> Self {
+        let room = most.min(4096) as usize;
         Self {
-            places: VecDeque::with_capacity(most.min(4096) as usize),
-            ..Self::default()
+            places: (0..ports).map(|_| VecDeque::with_capacity(room)).collect(),
+            turn: 0,
+            waiting: 0,
+            next: 0,
+            retry_at: 0,
         }
     }
 
@@ -48,10 +56,10 @@ impl Line {
         self.waiting
     }
 
-    fn join(&mut self, client: ConnRef) -> Ticket {
+    fn join(&mut self, client: ConnRef, port: PortId) -> Ticket {
         let ticket = Ticket(self.next);
         self.next = self.next.wrapping_add(1);
-        self.places.push_back((client, ticket));
+        self.places[usize::from(port.0)].push_back((client, ticket));
         self.waiting += 1;
         ticket
     }
@@ -71,7 +79,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             );
             return;
         }
-        let ticket = line.join(self.conns.reference(id));
+        let ticket = line.join(self.conns.reference(id), self.conns[id].port);
         self.pending += 1;
         self.counters[Counter::Pended] += 1;
         let saved = match self.exchange_mut(id).map(|exchange| exchange.saved) {
@@ -122,15 +130,30 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         stuck.map(|line| line.retry_at).min()
     }
 
-    /// The client that waits longest for `cluster`.
+    /// The client that waits longest for `cluster` at the next port that can send more.
     fn first_in_line(&mut self, cluster: usize) -> Option<ConnId> {
+        let ports = self.lanes.len();
+        for _ in 0..ports {
+            let turn = self.proxy.clusters[cluster].line.turn;
+            if !self.lanes[turn].is_backlogged()
+                && let Some(id) = self.first_at(cluster, turn)
+            {
+                return Some(id);
+            }
+            self.proxy.clusters[cluster].line.turn = (turn + 1) % ports;
+        }
+        None
+    }
+
+    /// The client of a port that waits longest for `cluster`.
+    fn first_at(&mut self, cluster: usize, port: usize) -> Option<ConnId> {
         loop {
-            let line = &self.proxy.clusters[cluster].line;
-            let &(client, ticket) = line.places.front()?;
+            let places = &self.proxy.clusters[cluster].line.places[port];
+            let &(client, ticket) = places.front()?;
             if self.holds_place(client, ticket) {
                 return Some(client.id);
             }
-            let _ = self.proxy.clusters[cluster].line.places.pop_front();
+            let _ = self.proxy.clusters[cluster].line.places[port].pop_front();
         }
     }
 
@@ -156,6 +179,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             exchange.saved = None;
         }
         self.leave_line(cluster, ticket);
+        let line = &mut self.proxy.clusters[usize::from(cluster.0)].line;
+        line.turn = (line.turn + 1) % self.lanes.len();
         let mut out = std::mem::take(&mut self.proxy.out);
         out.clear();
         out.extend_from_slice(self.proxy.saved.bytes(saved));
@@ -179,11 +204,14 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.pending -= 1;
         let line = &mut self.proxy.clusters[usize::from(cluster.0)].line;
         line.waiting -= 1;
-        if line.places.len() <= 2 * line.waiting as usize + SLACK {
+        let taken: usize = line.places.iter().map(VecDeque::len).sum();
+        if taken <= 2 * line.waiting as usize + SLACK {
             return;
         }
         let mut places = std::mem::take(&mut line.places);
-        places.retain(|&(client, ticket)| self.holds_place(client, ticket));
+        for places in &mut places {
+            places.retain(|&(client, ticket)| self.holds_place(client, ticket));
+        }
         self.proxy.clusters[usize::from(cluster.0)].line.places = places;
     }
 }
