@@ -18,10 +18,12 @@ use crate::tcp::{RingSource, Stack};
 use crate::team::{Seat, Team};
 use crate::timer_wheel::{TimerId, TimerWheel};
 use account::Account;
+use ahead::Ahead;
 use open::OwnPorts;
 use time_wait::TimeWaits;
 
 mod account;
+mod ahead;
 mod egress;
 mod handover;
 mod maintain;
@@ -139,6 +141,8 @@ pub struct Worker<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> {
     pub(crate) starved: Vec<ConnId>,
     /// Timers that have fired in this turn.
     pub(crate) fired: Vec<TimerId>,
+    /// Connections of the burst that is being received.
+    ahead: Ahead,
     /// The frames of the packet that is being received.
     pub(crate) packet: Vec<P::Frame>,
     /// Senders that wait until they may send more.
@@ -210,7 +214,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         let settings = parts.settings;
         let most = settings.limits.max_connections as usize;
         let me = parts.team.me;
-        let lanes = parts
+        let lanes: Vec<Lane<P>> = parts
             .ports
             .into_iter()
             .zip(&settings.ports)
@@ -237,6 +241,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                 }
             })
             .collect();
+        let bursts = lanes.iter().map(|lane| lane.port.caps().max_burst);
+        let burst = bursts.max().unwrap_or(0);
         Self {
             own_ports: OwnPorts::new(parts.seed),
             proxy: Proxy::new(&settings),
@@ -257,6 +263,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             spare: Vec::with_capacity(most),
             starved: Vec::with_capacity(64),
             fired: Vec::with_capacity(TIMERS_PER_TURN),
+            ahead: Ahead::with_capacity(burst),
             packet: Vec::with_capacity(64),
             openings: Openings::new(),
             half_open: 0,

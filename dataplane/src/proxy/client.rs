@@ -118,6 +118,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         self.found();
         let spare = std::mem::take(&mut self.spare);
         let mut listed = std::mem::replace(&mut self.sessions, spare);
+        self.look_ahead_of_sessions(&listed);
         for &id in &listed {
             self.conns[id].session_listed = false;
             self.run_session(id);

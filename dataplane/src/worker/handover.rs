@@ -2,6 +2,7 @@
 //! to the one that owns it, as the port's steering says. How others hear of neighbours is in
 //! `neighbors`. ICMP needs no passing on: whoever receives it answers it.
 
+use crate::classify::classify;
 use crate::counters::{Counter, Drop, Stage};
 use crate::mailbox::{Content, Mailbox, Parcel};
 use crate::mover::Mover;
@@ -97,8 +98,13 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             frames: frames.len() as u16,
             checksum,
         };
+        let kind = classify(
+            port,
+            frames.first().map_or(&[][..], Frame::data),
+            packet.len,
+        );
         let outcome = if rest.is_empty() {
-            self.receive_packet(port, &packet, &frames, Source::Mailbox)
+            self.receive_packet(port, &packet, kind, &frames, Source::Mailbox)
         } else {
             Err(Drop::NoFrame)
         };

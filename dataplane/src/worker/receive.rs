@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::socket::tcp;
 
 use crate::checksum::{Sum, pseudo_header};
-use crate::classify::{ETHERNET, Packet, Segment, TcpFlags, classify};
+use crate::classify::{ETHERNET, Packet, Segment, TcpFlags};
 use crate::conn::Ending;
 use crate::counters::{Counter, Drop, Stage};
 use crate::flow_table::ConnId;
@@ -72,13 +72,16 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
             }
             self.close(Stage::Rx);
             received += burst.packets.len() as u32;
+            let port = PortId(lane as u8);
+            self.look_ahead(port, &burst);
             let mut frames = burst.frames.drain(..);
-            for packet in burst.packets.drain(..) {
+            for (index, packet) in burst.packets.drain(..).enumerate() {
                 self.openings.feed(u64::from(packet.len));
                 let mut whole = std::mem::take(&mut self.packet);
                 whole.extend(frames.by_ref().take(usize::from(packet.frames)));
-                let port = PortId(lane as u8);
-                if let Err(reason) = self.receive_packet(port, &packet, &whole, Source::Port) {
+                let kind = self.ahead.kind(index);
+                let taken = self.receive_packet(port, &packet, kind, &whole, Source::Port);
+                if let Err(reason) = taken {
                     self.counters[reason] += 1;
                 }
                 whole.clear();
@@ -97,6 +100,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         &mut self,
         port: PortId,
         packet: &RxPacket,
+        kind: Packet,
         frames: &[P::Frame],
         source: Source,
     ) -> Result<(), Drop> {
@@ -111,7 +115,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         {
             return Err(Drop::RxNotOurs);
         }
-        match classify(port, head, packet.len) {
+        match kind {
             Packet::Tcp(segment) => {
                 match packet.checksum {
                     RxChecksum::Good => {}

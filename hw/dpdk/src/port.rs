@@ -140,7 +140,7 @@ impl Port for DpdkPort {
         for &head in &self.received[..count] {
             // SAFETY: a received packet belongs to us.
             let (len, flags) = unsafe {
-                prefetch(data_pointer(head));
+                cache::prefetch_line(data_pointer(head));
                 ((*head).pkt_len, (*head).ol_flags)
             };
             self.counted.rx_bytes += u64::from(len);
@@ -319,19 +319,6 @@ fn checksum(flags: u64) -> RxChecksum {
         BAD => RxChecksum::Bad,
         _ => RxChecksum::Unverified,
     }
-}
-
-/// Begins to load the cache line of a packet's headers, which are read soon.
-#[inline]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of any address has no effect but on the cache.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 #[cfg(test)]
