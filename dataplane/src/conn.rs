@@ -196,7 +196,10 @@ impl Conn {
         let in_flight = self.send.told() - self.send.acked();
         let mut left = match self.send.untold() {
             0 => 0,
-            untold => self.congestion.allowance(untold, in_flight, now),
+            untold => {
+                let rtt = self.recovery.rtt_us();
+                self.congestion.allowance(untold, in_flight, rtt, now)
+            }
         };
         while left > 0 {
             // The ring is contiguous up to where it wraps: two rounds reach all of it.

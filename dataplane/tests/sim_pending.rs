@@ -115,6 +115,36 @@ fn frames_are_waited_for() {
     }
 }
 
+/// The link to the clients takes less than the origins give: what nobody can be sent yet stays there.
+#[test]
+fn a_port_that_is_behind_is_waited_for() {
+    // As they were received, a response is in nine frames.
+    for (mover, frames) in movers().into_iter().zip([1, 9]) {
+        let what = format!("{mover:?}");
+        let mut setup = narrow(50, 1);
+        setup.large = 20_000;
+        setup.client_faults.bandwidth = 200_000_000;
+        setup.port.wire_holds = 32;
+        setup.port.tx_queue = 128;
+        let mut world = World::new(setup, mover);
+        let plans = vec![plan(vec![Exchange::get(12_000); 2]); 800];
+        let _ = world.add_client(32 * 1024, plans);
+        let (mut used, mut waited) = (0, 0);
+        while !world.finished() && world.clock.now() < 60 * SECOND {
+            world.run_for(1_000);
+            world.worker.sample();
+            let counters = world.worker.counters();
+            used = used.max(counters[Gauge::LargeFrames] - counters[Gauge::LargeFramesFree]);
+            waited = waited.max(counters[Gauge::Pending]);
+        }
+        assert!(world.finished(), "{what}");
+        assert_whole(&world, &what);
+        assert!(waited > 300, "{what}: {waited} waited");
+        assert!(used < 500 * frames, "{what}: {used} frames in use");
+        assert_settles(&mut world, &what);
+    }
+}
+
 #[test]
 fn first_come_first_served() {
     let mut world = World::new(narrow(1, 1), mover(false));

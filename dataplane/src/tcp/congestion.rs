@@ -23,6 +23,8 @@ const VALID: u64 = 5 * 60 * 1000;
 /// A flow waits until it may send so much of its window at once, or [`LARGE`] bytes: its packets are large
 /// then, and still several are in flight.
 const PART: u32 = 3;
+/// Round trips for which that is worth while, in µs: longer ones are not to be left unused.
+const NEAR: u64 = 2_000;
 /// As much as goes into a packet that the device cuts.
 const LARGE: u32 = 60_000;
 /// The segment size while the peer has not said one (RFC 9293 section 3.7.1).
@@ -85,8 +87,9 @@ impl Congestion {
         (10 * mss).min((2 * mss).max(14_600))
     }
 
-    /// How many of `untold` bytes may be sent now, with `in_flight` on their way.
-    pub fn allowance(&mut self, untold: u64, in_flight: u64, now: u64) -> u64 {
+    /// How many of `untold` bytes may be sent now, with `in_flight` on their way; `rtt_us` is the smoothed
+    /// round trip.
+    pub fn allowance(&mut self, untold: u64, in_flight: u64, rtt_us: u64, now: u64) -> u64 {
         if in_flight == 0 && now > self.seen + VALID {
             self.window = self.window.min(self.initial());
             self.seen = now;
@@ -99,7 +102,10 @@ impl Congestion {
         // The rest follows when this is acknowledged: whole segments, and not few (RFC 1122 section
         // 4.2.3.4). With nothing in flight nothing would be acknowledged.
         let whole = room - room % mss;
-        let worth = u64::from((self.window / PART).min(LARGE));
+        let worth = match rtt_us {
+            0..NEAR => u64::from((self.window / PART).min(LARGE)),
+            _ => mss,
+        };
         if in_flight == 0 {
             whole.max(mss.min(untold))
         } else if room >= worth {

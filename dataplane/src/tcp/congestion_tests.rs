@@ -26,7 +26,7 @@ impl Flow {
     fn send(&mut self, untold: u64) -> u64 {
         let n = self
             .congestion
-            .allowance(untold, self.sent - self.acked, self.now);
+            .allowance(untold, self.sent - self.acked, RTT * 1000, self.now);
         self.sent += n;
         n
     }
@@ -87,23 +87,25 @@ fn a_window_that_is_not_used_does_not_grow() {
 fn what_does_not_fit_waits_for_whole_segments_and_several_of_them() {
     let mut congestion = Congestion::default();
     congestion.begin(MSS as u16, 0);
-    for (untold, in_flight, expected) in [
-        (14_600, 0, 14_600),
-        (16_384, 0, 14_600),
+    for (untold, in_flight, near, far) in [
+        (14_600, 0, 14_600, 14_600),
+        (16_384, 0, 14_600, 14_600),
         // All that there is to send may go, be it ever so little.
-        (100, 14_500, 100),
+        (100, 14_500, 100, 100),
         // More would follow: the room is not worth a packet yet.
-        (16_384, 14_600, 0),
-        (16_384, 14_599, 0),
-        (16_384, 7 * MSS + 1, 0),
-        (16_384, 6 * MSS + 1, 3 * MSS),
-        (16_384, 6 * MSS, 4 * MSS),
+        (16_384, 14_600, 0, 0),
+        (16_384, 14_599, 0, 0),
+        (16_384, 7 * MSS + 1, 0, 2 * MSS),
+        (16_384, 6 * MSS + 1, 3 * MSS, 3 * MSS),
+        (16_384, 6 * MSS, 4 * MSS, 4 * MSS),
     ] {
-        assert_eq!(
-            congestion.allowance(untold, in_flight, 1),
-            expected,
-            "{untold} to send, {in_flight} in flight"
-        );
+        for (rtt_us, expected) in [(0, near), (1_999, near), (2_000, far)] {
+            assert_eq!(
+                congestion.allowance(untold, in_flight, rtt_us, 1),
+                expected,
+                "{untold} to send, {in_flight} in flight, round trip {rtt_us} µs"
+            );
+        }
     }
 }
 

@@ -74,6 +74,9 @@ impl Stack {
         conn.socket_mut().set_ack_delay(Some(delay));
         self.ingress(now, Some(&mut conn.set));
 
+        if conn.socket().state() == tcp::State::Established {
+            conn.recovery.on_established(now);
+        }
         let socket = conn.socket();
         let (queued, unacked) = (socket.recv_queue() as u64, socket.send_queue() as u64);
         conn.recv.set_available(queued - conn.withheld);

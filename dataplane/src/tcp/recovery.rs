@@ -40,6 +40,10 @@ pub struct Recovery {
     point: Option<u64>,
     /// A byte whose acknowledgement is timed: stream offset behind it, and when it was sent, in µs.
     timed: Option<(u64, u64)>,
+    /// When our SYN was sent, in µs, while its acknowledgement is timed.
+    opened: Option<u64>,
+    /// It was sent more than once.
+    reopened: bool,
     /// Smoothed round trip (RFC 6298 section 2), in µs; 0 while unknown.
     rtt_us: u64,
     /// When an acknowledgement last got on, the first byte after none were in flight was sent, or
@@ -96,6 +100,22 @@ impl Recovery {
     /// The smoothed round trip, in µs; 0 while unknown.
     pub fn rtt_us(&self) -> u64 {
         self.rtt_us
+    }
+
+    /// Takes note that our SYN was sent.
+    pub fn on_syn(&mut self, now_us: u64) {
+        self.reopened |= self.opened.is_some();
+        self.opened = Some(now_us);
+    }
+
+    /// Takes note that the peer has acknowledged our SYN: the first round trip there is to measure. Without it
+    /// the first bytes that are sent far away would be probed for long before they can be acknowledged.
+    pub fn on_established(&mut self, now: u64) {
+        if let Some(at) = self.opened.take()
+            && !self.reopened
+        {
+            self.rtt_us = (now * 1000).saturating_sub(at).max(1);
+        }
     }
 
     /// Takes note of an acknowledgement. True when smoltcp should be nudged.

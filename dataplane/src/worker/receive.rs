@@ -337,6 +337,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
                     return lane.stack.start_over(conn);
                 }
                 conn.local_isn = Some(isn);
+                conn.recovery.on_syn(self.now_us);
             }
             if payload_len == 0 {
                 headers.send(&mut lane.port, emitted, std::iter::empty())
