@@ -29,3 +29,17 @@ pub fn prefetch_line(address: *const u8) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing can be seen of a hint but that it does no harm.
+    #[test]
+    fn anything_can_be_hinted_at() {
+        prefetch(&());
+        prefetch::<[u8]>(&[]);
+        prefetch(&[0u8; 1000][3..999]);
+        prefetch_line(core::ptr::null());
+    }
+}
