@@ -8,7 +8,6 @@
 use cache::prefetch;
 
 use crate::classify::{Packet, classify};
-use crate::conn::ConnRef;
 use crate::flow_table::ConnId;
 use crate::mover::Mover;
 use crate::port::{Frame, FramePool, Port, RxBurst};
@@ -19,7 +18,7 @@ use crate::worker::{Worker, session_timer, tcp_timer};
 /// With so many connections open, they are likely to be in the cache.
 const CACHED: usize = 512;
 
-/// A burst's packets, and connections that are being loaded.
+/// A burst's packets, and memory for a list of connections.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     kinds: Vec<Packet>,
@@ -54,9 +53,8 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         if self.conns.open() <= CACHED {
             return;
         }
-        let Ahead { kinds, conns } = &mut self.ahead;
         let keys = || {
-            kinds.iter().filter_map(|kind| match kind {
+            self.ahead.kinds.iter().filter_map(|kind| match kind {
                 Packet::Tcp(segment) => Some(&segment.key),
                 _ => None,
             })
@@ -64,16 +62,11 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         for key in keys() {
             self.flows.prefetch(key);
         }
+        let mut conns = std::mem::take(&mut self.ahead.conns);
+        conns.extend(keys().filter_map(|key| self.flows.get(key)));
+        self.load_soon(&conns);
         conns.clear();
-        for id in keys().filter_map(|key| self.flows.get(key)) {
-            prefetch(&self.conns[id]);
-            self.timers.prefetch(tcp_timer(id));
-            self.timers.prefetch(session_timer(id));
-            conns.push(id);
-        }
-        for &id in conns.iter() {
-            prefetch(self.conns[id].socket());
-        }
+        self.ahead.conns = conns;
     }
 
     /// Begins to load the clients of connections to endpoints whose sessions are to run.
@@ -81,19 +74,24 @@ impl<P: Port, L: FramePool<Frame = P::Frame>, M: Mover<P::Frame>> Worker<P, L, M
         if self.conns.open() <= CACHED {
             return;
         }
-        let conns = &mut self.ahead.conns;
+        let mut conns = std::mem::take(&mut self.ahead.conns);
+        conns.extend(listed.iter().filter_map(|&id| match &self.conns[id].role {
+            Role::Upstream(upstream) => upstream.client.map(|client| client.id),
+            _ => None,
+        }));
+        self.load_soon(&conns);
         conns.clear();
-        for &id in listed {
-            if let Role::Upstream(upstream) = &self.conns[id].role
-                && let Some(ConnRef { id, .. }) = upstream.client
-            {
-                prefetch(&self.conns[id]);
-                self.timers.prefetch(tcp_timer(id));
-                self.timers.prefetch(session_timer(id));
-                conns.push(id);
-            }
+        self.ahead.conns = conns;
+    }
+
+    /// Begins to load connections and their timers, and then their sockets.
+    fn load_soon(&self, conns: &[ConnId]) {
+        for &id in conns {
+            prefetch(&self.conns[id]);
+            self.timers.prefetch(tcp_timer(id));
+            self.timers.prefetch(session_timer(id));
         }
-        for &id in conns.iter() {
+        for &id in conns {
             prefetch(self.conns[id].socket());
         }
     }
