@@ -58,7 +58,7 @@ impl Default for DeviceConfig {
             tx_desc: 1024,
             mtu: None,
             rx_class: FrameClass::Small,
-            burst: BURST,
+            burst: 32,
             lro: true,
             tx_pending: 256,
         }
