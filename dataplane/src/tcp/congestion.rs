@@ -162,14 +162,14 @@ impl Congestion {
         self.window = self.window.max(next as u32);
     }
 
-    /// Takes note of a hole with `in_flight` bytes on their way, up to stream offset `sent`.
+    /// Takes note of a hole, with everything from stream offset `acked` to `sent` in flight.
     pub fn on_loss(&mut self, acked: u64, sent: u64) {
         if acked < self.until {
             return;
         }
         self.reduce(acked, sent);
-        // Twice the way back when it came to this before the last plateau: another flow is new
-        // (RFC 9438 section 4.7).
+        // When it came to this below the last plateau, another flow is new: the next one is lower, to leave
+        // it room (RFC 9438 section 4.7).
         self.plateau = if self.window < self.plateau {
             (self.window as f32 * (1.0 + BETA) / 2.0) as u32
         } else {
@@ -211,7 +211,8 @@ impl Congestion {
     }
 
     /// How much may be in flight.
-    pub fn window(&self) -> u32 {
+    #[cfg(test)]
+    fn window(&self) -> u32 {
         self.window
     }
 }

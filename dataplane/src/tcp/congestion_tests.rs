@@ -23,6 +23,15 @@ impl Flow {
         }
     }
 
+    /// A flow that has sent so many windows.
+    fn after(rounds: u32) -> Self {
+        let mut flow = Self::new();
+        for _ in 0..rounds {
+            let _ = flow.round();
+        }
+        flow
+    }
+
     fn send(&mut self, untold: u64) -> u64 {
         let n = self
             .congestion
@@ -122,10 +131,7 @@ fn with_nothing_in_flight_there_is_always_a_segment_to_send() {
 
 #[test]
 fn a_loss_costs_three_tenths_once_in_a_window() {
-    let mut flow = Flow::new();
-    for _ in 0..3 {
-        let _ = flow.round();
-    }
+    let mut flow = Flow::after(3);
     let before = flow.send(u64::MAX / 2);
     assert_eq!(before, 80 * MSS);
     for _ in 0..5 {
@@ -143,10 +149,7 @@ fn a_loss_costs_three_tenths_once_in_a_window() {
 /// RFC 9438 section 4.2: concave up to the old window, after K seconds, then convex beyond it.
 #[test]
 fn after_a_loss_the_window_follows_the_curve() {
-    let mut flow = Flow::new();
-    for _ in 0..6 {
-        let _ = flow.round();
-    }
+    let mut flow = Flow::after(6);
     let plateau = flow.window() as f32;
     let _ = flow.send(u64::MAX / 2);
     flow.congestion.on_loss(flow.acked, flow.sent);
@@ -217,10 +220,7 @@ fn time_in_which_a_window_is_not_used_does_not_count() {
 
 #[test]
 fn after_a_timeout_it_starts_slowly_up_to_seven_tenths_of_what_was_in_flight() {
-    let mut flow = Flow::new();
-    for _ in 0..3 {
-        let _ = flow.round();
-    }
+    let mut flow = Flow::after(3);
     let _ = flow.send(u64::MAX / 2);
     for _ in 0..3 {
         flow.congestion.on_timeout(flow.acked, flow.sent);
@@ -234,10 +234,7 @@ fn after_a_timeout_it_starts_slowly_up_to_seven_tenths_of_what_was_in_flight() {
 #[test]
 fn a_window_is_forgotten_after_five_minutes() {
     for (idle, window) in [(299_000, 80), (301_000, 10)] {
-        let mut flow = Flow::new();
-        for _ in 0..3 {
-            let _ = flow.round();
-        }
+        let mut flow = Flow::after(3);
         flow.now += idle;
         assert_eq!(flow.send(u64::MAX / 2) / MSS, window);
     }
